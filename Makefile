@@ -1,0 +1,55 @@
+# Every target sets up what it needs: Python >= 3.11 with venv, git and make are all it asks for.
+PYTHON ?= python3
+VENV := .venv
+UV := $(VENV)/bin/uv
+RUN := $(UV) run --frozen --no-sync
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check bench fmt stress docs clean
+
+help:
+	@echo "make demo    three agents work in parallel on a small repository and land their work"
+	@echo "make test    every test"
+	@echo "make check   format, lint, types, arrows, docs"
+	@echo "make bench   measure, side by side with peers"
+	@echo "make fmt     repair what a machine can repair"
+	@echo "make docs    write the generated reference again"
+
+$(READY): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1)" >&2; \
+	    echo "hint: name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(UV) || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@VIRTUAL_ENV= $(UV) sync --frozen --quiet --inexact --python $(VENV)/bin/python
+	@touch $@
+
+demo: $(READY)
+	@$(VENV)/bin/python examples/demo.py
+
+test: $(READY)
+	@$(RUN) pytest -n 2 --dist worksteal
+
+check: $(READY)
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) pyright
+	@$(RUN) lint-imports
+	@$(RUN) python docs/generate.py --check
+
+bench: $(READY)
+	@$(VENV)/bin/python bench/run.py
+
+fmt: $(READY)
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+docs: $(READY)
+	@$(RUN) python docs/generate.py
+
+# Runs the process and session tests again and again, to shake out races.
+stress: $(READY)
+	@for i in $$(seq $${TIMES:-20}); do $(RUN) pytest -q tests/process tests/sessions || exit 1; done
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .demo .bench
