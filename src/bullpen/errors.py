@@ -571,7 +571,7 @@ class StoreTooNew(BullpenError):
     revision: str
 
     def __str__(self) -> str:
-        return f"database {self.database!r} is at revision {self.revision!r}, unknown to this version"
+        return f"database {self.database!r} is at unknown revision {self.revision!r}"
 
     @property
     def hint(self) -> str:

@@ -21,7 +21,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", omit_d
     """Base of what we may tell an agent to do."""
 
 
-class Open(Order, tag="open"):
+class Open(Order, frozen=True, tag="open"):
     """Shake hands and open a conversation, or bring one back."""
 
     directory: str
@@ -29,31 +29,31 @@ class Open(Order, tag="open"):
     resume: str | None = None
     """The agent's own id of the conversation to bring back."""
     mcp_servers: list[Any] = []
-    """As in ACP `session/new`: stdio `{name, command, args, env}` or `{type: "http", name, url, headers}`."""
+    """As in ACP `session/new`: `{name, command, args, env}` or `{type: "http", name, url, headers}`."""
     extra_directories: list[str] = []
 
 
-class Prompt(Order, tag="prompt"):
+class Prompt(Order, frozen=True, tag="prompt"):
     """Run a turn. `turn` is ours and comes back in `TurnEnded` or `TurnFailed`."""
 
     turn: int
     text: str
 
 
-class Interrupt(Order, tag="interrupt"):
+class Interrupt(Order, frozen=True, tag="interrupt"):
     """End the running turn; open permission requests are answered with `cancelled`."""
 
     turn: int
 
 
-class AnswerPermission(Order, tag="answer-permission"):
+class AnswerPermission(Order, frozen=True, tag="answer-permission"):
     """Answer `PermissionAsked`. `option` None means cancelled."""
 
     request: str
     option: str | None
 
 
-class AnswerQuestion(Order, tag="answer-question"):
+class AnswerQuestion(Order, frozen=True, tag="answer-question"):
     """Answer `QuestionAsked`. `action` is `accept`, `decline` or `cancel`."""
 
     request: str
@@ -61,33 +61,33 @@ class AnswerQuestion(Order, tag="answer-question"):
     content: dict[str, Any] | None = None
 
 
-class SetMode(Order, tag="set-mode"):
+class SetMode(Order, frozen=True, tag="set-mode"):
     """Change the agent's mode, in the agent's own words."""
 
     mode: str
 
 
-class SetModel(Order, tag="set-model"):
+class SetModel(Order, frozen=True, tag="set-model"):
     """Change the agent's model."""
 
     model: str
 
 
-class SetOption(Order, tag="set-option"):
+class SetOption(Order, frozen=True, tag="set-option"):
     """Change one of the agent's own options."""
 
     option: str
     value: str | bool
 
 
-class ListConversations(Order, tag="list-conversations"):
+class ListConversations(Order, frozen=True, tag="list-conversations"):
     """Ask the agent which conversations it remembers."""
 
     directory: str | None = None
     cursor: str | None = None
 
 
-class Close(Order, tag="close"):
+class Close(Order, frozen=True, tag="close"):
     """Let the agent free the conversation."""
 
 

@@ -34,7 +34,7 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
     description: str = ""
 
 
-class ConversationOpened(Fact):
+class ConversationOpened(Fact, frozen=True):
     """The handshake is done; the agent accepts a prompt."""
 
     agent_session: str
@@ -43,56 +43,56 @@ class ConversationOpened(Fact):
     agent_name: str = ""
     agent_version: str = ""
     abilities: list[str] = []
-    """What the agent says it can do, such as `load`, `resume`, `list`, `close`, `image`, `mcp-http`."""
+    """What the agent says it can do: `load`, `resume`, `list`, `close`, `image`, `mcp-http`, …"""
     modes: list[Choice] = []
     mode: str | None = None
     models: list[Choice] = []
     model: str | None = None
 
 
-class LoginRequired(Fact):
+class LoginRequired(Fact, frozen=True):
     """The agent will not open a conversation before somebody logs in."""
 
     message: str = ""
     methods: list[Choice] = []
 
 
-class OpeningFailed(Fact):
+class OpeningFailed(Fact, frozen=True):
     """The handshake was refused for another reason than a missing login."""
 
     code: str
     message: str
 
 
-class MessageStreamed(Fact):
+class MessageStreamed(Fact, frozen=True):
     """A piece of the agent's answer. Pieces with the same `message` belong together."""
 
     text: str
     message: str = ""
 
 
-class ThoughtStreamed(Fact):
+class ThoughtStreamed(Fact, frozen=True):
     """A piece of the agent's thinking."""
 
     text: str
     message: str = ""
 
 
-class UserEchoed(Fact):
+class UserEchoed(Fact, frozen=True):
     """A piece of a user message as the agent repeats it, for instance when history is loaded."""
 
     text: str
     message: str = ""
 
 
-class ContentShown(Fact):
+class ContentShown(Fact, frozen=True):
     """A message part that is not text: an image, a resource. `block` is kept as it came."""
 
     role: str
     block: dict[str, Any]
 
 
-class ToolCalled(Fact):
+class ToolCalled(Fact, frozen=True):
     """A tool call was seen for the first time. All but `call` may be missing."""
 
     call: str
@@ -105,7 +105,7 @@ class ToolCalled(Fact):
     raw_output: Any = None
 
 
-class ToolChanged(Fact):
+class ToolChanged(Fact, frozen=True):
     """A known tool call changed. None means unchanged; lists replace, they do not append."""
 
     call: str
@@ -126,25 +126,25 @@ class PlanEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     priority: str = "medium"
 
 
-class PlanShown(Fact):
+class PlanShown(Fact, frozen=True):
     """The agent's whole plan; it replaces the one before."""
 
     entries: list[PlanEntry]
 
 
-class CommandsOffered(Fact):
+class CommandsOffered(Fact, frozen=True):
     """The slash commands the agent accepts; replaces the list before."""
 
     commands: list[Choice]
 
 
-class ModeChanged(Fact):
+class ModeChanged(Fact, frozen=True):
     """The agent's mode is now `mode`, in the agent's own words."""
 
     mode: str
 
 
-class OptionsChanged(Fact):
+class OptionsChanged(Fact, frozen=True):
     """The agent's options as a whole, kept as they came; `model` and `mode` read from them."""
 
     options: list[Any]
@@ -152,13 +152,13 @@ class OptionsChanged(Fact):
     mode: str | None = None
 
 
-class TitleChanged(Fact):
+class TitleChanged(Fact, frozen=True):
     """The agent gave the conversation a title; None clears it."""
 
     title: str | None
 
 
-class UsageReported(Fact):
+class UsageReported(Fact, frozen=True):
     """Tokens in the context window and money spent so far, as far as the agent says."""
 
     used_tokens: int | None = None
@@ -167,7 +167,7 @@ class UsageReported(Fact):
     currency: str | None = None
 
 
-class TokensCounted(Fact):
+class TokensCounted(Fact, frozen=True):
     """Tokens one turn cost, as far as the agent says."""
 
     turn: int
@@ -188,7 +188,7 @@ class PermissionOption(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-class PermissionAsked(Fact):
+class PermissionAsked(Fact, frozen=True):
     """The agent waits for leave. `request` names the question until it is answered."""
 
     request: str
@@ -200,7 +200,7 @@ class PermissionAsked(Fact):
     raw_input: Any = None
 
 
-class QuestionAsked(Fact):
+class QuestionAsked(Fact, frozen=True):
     """The agent waits for an answer of the user: a form (`schema`) or a page to visit (`url`)."""
 
     request: str
@@ -209,20 +209,20 @@ class QuestionAsked(Fact):
     url: str | None = None
 
 
-class AskWithdrawn(Fact):
+class AskWithdrawn(Fact, frozen=True):
     """The agent no longer wants an answer to `request`."""
 
     request: str
 
 
-class TurnEnded(Fact):
+class TurnEnded(Fact, frozen=True):
     """A turn came to its end. `stop` is one of the ACP stop reasons or the agent's own word."""
 
     turn: int
     stop: str
 
 
-class TurnFailed(Fact):
+class TurnFailed(Fact, frozen=True):
     """A turn ended in an error of the agent or its model, or with the agent's death."""
 
     turn: int
@@ -230,13 +230,13 @@ class TurnFailed(Fact):
     message: str
 
 
-class OrderDone(Fact):
+class OrderDone(Fact, frozen=True):
     """The agent accepted an order other than a prompt."""
 
     order: str
 
 
-class OrderRefused(Fact):
+class OrderRefused(Fact, frozen=True):
     """The agent refused an order other than a prompt. The session goes on."""
 
     order: str
@@ -244,25 +244,25 @@ class OrderRefused(Fact):
     message: str
 
 
-class ConversationsListed(Fact):
+class ConversationsListed(Fact, frozen=True):
     """The agent's own list of its conversations, kept as it came."""
 
     conversations: list[Any]
     next_cursor: str | None = None
 
 
-class ConversationClosed(Fact):
+class ConversationClosed(Fact, frozen=True):
     """The agent let go of the conversation because we asked for it."""
 
 
-class Unrecognised(Fact):
+class Unrecognised(Fact, frozen=True):
     """Something this version does not understand, kept whole so that nothing is lost."""
 
     what: str
     raw: Any
 
 
-class Faulted(Fact):
+class Faulted(Fact, frozen=True):
     """Bytes that are no message: bad UTF-8, NUL bytes, no JSON, a torn line. `sample` is a part."""
 
     why: str
@@ -273,7 +273,7 @@ class Faulted(Fact):
 # ---- what we did ourselves -----------------------------------------------------------------
 
 
-class SessionCreated(Fact):
+class SessionCreated(Fact, frozen=True):
     """Somebody wants a session. Everything needed to start it, now or after a crash."""
 
     agent: str
@@ -296,7 +296,7 @@ class SessionCreated(Fact):
     labels: dict[str, str] = {}
 
 
-class StateChanged(Fact):
+class StateChanged(Fact, frozen=True):
     """The session moved. `reason` is one sentence, `evidence` what it rests on."""
 
     before: str
@@ -305,7 +305,7 @@ class StateChanged(Fact):
     evidence: str = ""
 
 
-class PlacePrepared(Fact):
+class PlacePrepared(Fact, frozen=True):
     """The directory the session works in exists."""
 
     path: str
@@ -315,26 +315,26 @@ class PlacePrepared(Fact):
     included: int = 0
 
 
-class PlaceRemoved(Fact):
+class PlaceRemoved(Fact, frozen=True):
     """The session's worktree is gone; `rescue` is the ref that keeps what was not merged."""
 
     path: str
     rescue: str | None = None
 
 
-class SetupPrinted(Fact):
+class SetupPrinted(Fact, frozen=True):
     """Output of the setup command."""
 
     text: str
 
 
-class SetupEnded(Fact):
+class SetupEnded(Fact, frozen=True):
     """The setup command ended; None as exit code means it was stopped at its time limit."""
 
     exit_code: int | None
 
 
-class AgentLaunched(Fact):
+class AgentLaunched(Fact, frozen=True):
     """A process was started for the session. `start_time` makes the pid unmistakable."""
 
     run: int
@@ -345,14 +345,14 @@ class AgentLaunched(Fact):
     """Where in the journal this run begins."""
 
 
-class AgentAdopted(Fact):
+class AgentAdopted(Fact, frozen=True):
     """A restarted service found the process alive and follows it again."""
 
     run: int
     pid: int
 
 
-class AgentEnded(Fact):
+class AgentEnded(Fact, frozen=True):
     """The process is gone. Both codes None: nobody saw how."""
 
     run: int
@@ -361,7 +361,7 @@ class AgentEnded(Fact):
     stderr_tail: str = ""
 
 
-class TurnQueued(Fact):
+class TurnQueued(Fact, frozen=True):
     """A prompt was accepted. It is sent when the turns before it are over."""
 
     turn: int
@@ -370,39 +370,39 @@ class TurnQueued(Fact):
     sender: str | None = None
 
 
-class TurnStarted(Fact):
+class TurnStarted(Fact, frozen=True):
     """The prompt is being written to the agent."""
 
     turn: int
     run: int = 0
 
 
-class TurnDelivered(Fact):
+class TurnDelivered(Fact, frozen=True):
     """The whole prompt was written to the agent."""
 
     turn: int
 
 
-class TurnWithdrawn(Fact):
+class TurnWithdrawn(Fact, frozen=True):
     """A queued prompt will not be sent."""
 
     turn: int
     reason: str
 
 
-class DeliveryDoubted(Fact):
+class DeliveryDoubted(Fact, frozen=True):
     """We died while writing the prompt and cannot know whether the agent has it."""
 
     turn: int
 
 
-class InterruptRequested(Fact):
+class InterruptRequested(Fact, frozen=True):
     """Somebody asked to end the running turn."""
 
     turn: int
 
 
-class AskAnswered(Fact):
+class AskAnswered(Fact, frozen=True):
     """A permission or question was answered. `choice` is the option id, None for a refusal
     without an option."""
 
@@ -415,20 +415,20 @@ class AskAnswered(Fact):
     reason: str = ""
 
 
-class SessionRenamed(Fact):
+class SessionRenamed(Fact, frozen=True):
     """The session's title was changed by a user."""
 
     title: str
 
 
-class WorkCommitted(Fact):
+class WorkCommitted(Fact, frozen=True):
     """What the agent had left uncommitted was committed for it."""
 
     commit: str
     files: int
 
 
-class WorkLanded(Fact):
+class WorkLanded(Fact, frozen=True):
     """The session's branch was merged into `target`."""
 
     target: str
@@ -436,7 +436,7 @@ class WorkLanded(Fact):
     files: int
 
 
-class LandingRefused(Fact):
+class LandingRefused(Fact, frozen=True):
     """The session's branch could not be merged; all of its work is where it was."""
 
     target: str
@@ -444,7 +444,7 @@ class LandingRefused(Fact):
     conflicts: list[str] = []
 
 
-class SessionRemoved(Fact):
+class SessionRemoved(Fact, frozen=True):
     """The session is gone from lists; its id is never used again."""
 
 

@@ -1,0 +1,1 @@
+"""Run many coding agents at once, keep them alive, and land what they make."""
