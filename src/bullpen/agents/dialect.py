@@ -29,7 +29,7 @@ class Open(Order, frozen=True, tag="open"):
     resume: str | None = None
     """The agent's own id of the conversation to bring back."""
     mcp_servers: list[Any] = []
-    """As in ACP `session/new`: `{name, command, args, env}` or `{type: "http", name, url, headers}`."""
+    """As in ACP `session/new`: a command over stdio, or a URL with headers."""
     extra_directories: list[str] = []
 
 
