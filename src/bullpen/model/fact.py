@@ -334,15 +334,22 @@ class SetupEnded(Fact, frozen=True):
     exit_code: int | None
 
 
+class LaunchIntended(Fact, frozen=True):
+    """A process is about to be started; committed before it is, so that none is ever unknown."""
+
+    run: int
+    argv: list[str]
+    offset: int
+    """Where in the journal this run begins."""
+    resume: bool = False
+
+
 class AgentLaunched(Fact, frozen=True):
     """A process was started for the session. `start_time` makes the pid unmistakable."""
 
     run: int
     pid: int
     start_time: str
-    argv: list[str] = []
-    offset: int = 0
-    """Where in the journal this run begins."""
 
 
 class AgentAdopted(Fact, frozen=True):
@@ -486,6 +493,7 @@ OwnFact = (
     | PlaceRemoved
     | SetupPrinted
     | SetupEnded
+    | LaunchIntended
     | AgentLaunched
     | AgentAdopted
     | AgentEnded

@@ -33,7 +33,7 @@ class Home:
         user = environment.get("HOME") or "~"
         state = environment.get("XDG_STATE_HOME") or str(Path(user) / ".local" / "state")
         folder = environment.get("BULLPEN_HOME") or str(Path(state) / "bullpen")
-        runtime = environment.get("XDG_RUNTIME_DIR") or "/tmp"  # noqa: S108 - a 0700 folder in it
+        runtime = environment.get("XDG_RUNTIME_DIR") or "/tmp"
         return cls(Path(folder).expanduser().absolute(), runtime=Path(runtime))
 
     @property

@@ -1,0 +1,285 @@
+"""The one writer: a thread that commits whatever is waiting as one transaction.
+
+Events go first, with the journal offset they were read up to and the intents that follow from
+them; the state rows follow in a second transaction. A crash between the two leaves the state
+behind, and opening the store reads the missing events again.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from bullpen.model.fact import Event, encode_fact
+from bullpen.model.session import SessionRecord
+from bullpen.store.schema import events, intents, progress, sessions
+
+_MOST_AT_ONCE = 2000
+# Batches per transaction: bounds how long a waiter can be kept by the batches behind it.
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a journal was read. `snapshot` None leaves the stored one as it is."""
+
+    run: int
+    offset: int
+    snapshot: bytes | None = None
+
+
+class NewIntent(msgspec.Struct, frozen=True):
+    """Something about to be written to an agent."""
+
+    number: int
+    run: int
+    kind: str
+    turn: int | None
+    body: bytes | None
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What is committed together, or not at all."""
+
+    session: str
+    events: Sequence[Event] = ()
+    progress: Progress | None = None
+    intents: Sequence[NewIntent] = ()
+    written: Sequence[int] = ()
+    """Numbers of intents that are no longer open."""
+    record: bytes | None = None
+    """The session's record after these events, as JSON."""
+    key: str | None = None
+
+
+class Ticket:
+    """A promise that a batch will be committed."""
+
+    __slots__ = ("_done", "_fault")
+
+    def __init__(self) -> None:
+        self._done = anyio.Event()
+        self._fault: BaseException | None = None
+
+    async def wait(self) -> None:
+        """Return when the batch is committed; raise what the database raised if it never is."""
+        await self._done.wait()
+        if self._fault is not None:
+            raise self._fault
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the batch is committed or refused."""
+        return self._done.is_set()
+
+    def settle(self, fault: BaseException | None) -> None:
+        """Release those who wait."""
+        self._fault = fault
+        self._done.set()
+
+
+class _Entry(msgspec.Struct):
+    batch: Batch
+    ticket: Ticket
+    after: Callable[[], None] | None
+
+
+class Writer:
+    """Commits batches in the order they were added. One per store."""
+
+    def __init__(self, events_engine: Engine, state_engine: Engine) -> None:
+        self._events_engine = events_engine
+        self._state_engine = state_engine
+        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._token = anyio.lowlevel.current_token()
+        self._thread = threading.Thread(target=self._work, name="bullpen-writer", daemon=True)
+        self._fault: BaseException | None = None
+        self.on_fault: Callable[[BaseException], None] | None = None
+        """Called in the loop when the database refused; nothing is committed after that."""
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def add(self, batch: Batch, *, after: Callable[[], None] | None = None) -> Ticket:
+        """Queue `batch` for the next commit. `after` is called in the loop once it is committed,
+        in the order of the batches, before the ticket is released."""
+        ticket = Ticket()
+        if self._fault is not None:
+            ticket.settle(self._fault)
+        else:
+            self._queue.put(_Entry(batch, ticket, after))
+        return ticket
+
+    async def close(self) -> None:
+        """Commit what is queued and end the thread."""
+        self._queue.put(None)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._thread.join)
+
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            entries: list[_Entry] = []
+            entry = self._queue.get()
+            while entry is not None:
+                entries.append(entry)
+                if len(entries) >= _MOST_AT_ONCE:
+                    break
+                try:
+                    entry = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            ended = entry is None
+            if entries:
+                self._commit(entries)
+
+    def _commit(self, entries: list[_Entry]) -> None:
+        batches = [entry.batch for entry in entries]
+        fault = self._fault
+        if fault is None:
+            try:
+                _write_events(self._events_engine, batches)
+                _write_state(self._state_engine, batches)
+            except SQLAlchemyError as refusal:
+                fault = self._fault = refusal
+        try:
+            anyio.from_thread.run_sync(self._release, entries, fault, token=self._token)
+        except RuntimeError:
+            # The loop is gone; so is everybody who could wait.
+            return
+
+    def _release(self, entries: list[_Entry], fault: BaseException | None) -> None:
+        for entry in entries:
+            if fault is None and entry.after is not None:
+                entry.after()
+            entry.ticket.settle(fault)
+        if fault is not None and self.on_fault is not None:
+            self.on_fault(fault)
+
+
+def _write_events(engine: Engine, batches: Sequence[Batch]) -> None:
+    with engine.begin() as connection:
+        rows = [_event_row(event) for batch in batches for event in batch.events]
+        if rows:
+            connection.execute(sa.insert(events), rows)
+        for batch in batches:
+            if batch.written:
+                connection.execute(
+                    sa.delete(intents).where(
+                        intents.c.session == batch.session, intents.c.number.in_(batch.written)
+                    )
+                )
+        new = [_intent_row(batch, one) for batch in batches for one in batch.intents]
+        gone = {(batch.session, number) for batch in batches for number in batch.written}
+        new = [row for row in new if (row["session"], row["number"]) not in gone]
+        if new:
+            connection.execute(sa.insert(intents), new)
+        _write_progress(connection, batches)
+
+
+def _event_row(event: Event) -> dict[str, Any]:
+    body = encode_fact(event.fact)
+    return {
+        "session": event.session,
+        "seq": event.seq,
+        "at": event.at,
+        "kind": event.fact.__struct_config__.tag,
+        "body": body.decode(),
+    }
+
+
+def _intent_row(batch: Batch, intent: NewIntent) -> dict[str, Any]:
+    return {
+        "session": batch.session,
+        "number": intent.number,
+        "run": intent.run,
+        "kind": intent.kind,
+        "turn": intent.turn,
+        "body": intent.body,
+        "at": batch.events[-1].at if batch.events else 0.0,
+    }
+
+
+def _write_progress(connection: Connection, batches: Sequence[Batch]) -> None:
+    last: dict[str, Progress] = {}
+    snapshots: dict[str, Progress] = {}
+    for batch in batches:
+        if batch.progress is not None:
+            last[batch.session] = batch.progress
+            if batch.progress.snapshot is not None:
+                snapshots[batch.session] = batch.progress
+    plain: list[dict[str, Any]] = []
+    whole: list[dict[str, Any]] = []
+    for session, now in last.items():
+        row: dict[str, Any] = {"session": session, "run": now.run, "offset": now.offset}
+        taken = snapshots.get(session)
+        if taken is None:
+            plain.append(row | {"snapshot_offset": now.offset, "snapshot": None})
+        else:
+            whole.append(row | {"snapshot_offset": taken.offset, "snapshot": taken.snapshot})
+    _upsert(connection, progress, plain, changes=("run", "offset"))
+    _upsert(connection, progress, whole, changes=("run", "offset", "snapshot_offset", "snapshot"))
+
+
+def _write_state(engine: Engine, batches: Sequence[Batch]) -> None:
+    records: dict[str, Batch] = {
+        batch.session: batch for batch in batches if batch.record is not None
+    }
+    if not records:
+        return
+    rows = [session_row(batch.record) for batch in records.values() if batch.record is not None]
+    with engine.begin() as connection:
+        write_sessions(connection, rows)
+
+
+def session_row(record: bytes) -> dict[str, Any]:
+    """Return the row of the `sessions` table for a record in JSON."""
+    read = _record_decoder.decode(record)
+    return {
+        "id": read.id,
+        "key": read.key,
+        "state": read.state.value,
+        "agent": read.agent,
+        "directory": read.directory,
+        "parent": read.parent,
+        "created_at": read.created_at,
+        "used_at": read.used_at,
+        "seq": read.seq,
+        "removed": read.removed,
+        "record": record.decode(),
+    }
+
+
+_record_decoder = msgspec.json.Decoder(SessionRecord)
+
+
+def write_sessions(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert or replace rows of the `sessions` table."""
+    changes = ("state", "used_at", "seq", "removed", "record")
+    _upsert(connection, sessions, rows, changes=changes, key="id")
+
+
+def _upsert(
+    connection: Connection,
+    table: sa.Table,
+    rows: Sequence[dict[str, Any]],
+    *,
+    changes: Sequence[str],
+    key: str = "session",
+) -> None:
+    if not rows:
+        return
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = insert(table)
+    statement = statement.on_conflict_do_update(
+        index_elements=[key], set_={name: statement.excluded[name] for name in changes}
+    )
+    connection.execute(statement, list(rows))
