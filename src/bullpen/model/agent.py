@@ -24,13 +24,16 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     numeric_ids: bool = True
     """Request ids on the wire are numbers; no known agent refuses them."""
     client_fs: bool = False
-    """Advertise fs/read_text_file and fs/write_text_file to the agent."""
+    """The agent works better with fs/read_text_file and fs/write_text_file. Not acted on: we
+    serve no files yet, and what is not served is not offered."""
     write_without_leave: bool = False
-    """The agent calls fs/write_text_file although we never offered it."""
+    """The agent calls fs/write_text_file although we never offered it; it gets -32601."""
     authenticate: str | None = None
     """Call `authenticate` with this method before the first conversation."""
     set_mode_after_open: bool = False
-    """The agent starts in a mode that only `session/set_mode` can change."""
+    """The agent takes `session/set_mode` for modes it does not list when a conversation opens."""
+    late_history: bool = False
+    """The agent answers `session/load` first and repeats the history afterwards."""
 
 
 class AgentProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +65,8 @@ class AgentProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     default_mode: LaunchMode | None = None
     mode_args: dict[LaunchMode, tuple[str, ...]] = {}
     """Arguments added to `command` for a launch mode, where the mode is chosen at launch."""
+    mode_environment: dict[LaunchMode, dict[str, str]] = {}
+    """Variables added to `environment` for a launch mode, where the mode is chosen by them."""
     abilities: tuple[str, ...] = ()
     """What it is known to do, before anybody asked it: `load`, `resume`, `list`, `mcp`, …"""
     memory_mb: int = 300

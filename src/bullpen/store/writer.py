@@ -56,7 +56,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers of intents that are no longer open."""
     record: bytes | None = None
     """The session's record after these events, as JSON."""
-    key: str | None = None
+    is_purge: bool = False
+    """Delete all there is of a session that never came up; nothing else is in such a batch."""
 
 
 class Ticket:
@@ -166,7 +167,11 @@ class Writer:
 
 
 def _write_events(engine: Engine, batches: Sequence[Batch]) -> None:
+    batches = _after_purges(batches)
     with engine.begin() as connection:
+        purged = [batch.session for batch in batches if batch.is_purge]
+        for table in (events, progress, intents) if purged else ():
+            connection.execute(sa.delete(table).where(table.c.session.in_(purged)))
         rows = [_event_row(event) for batch in batches for event in batch.events]
         if rows:
             connection.execute(sa.insert(events), rows)
@@ -183,6 +188,12 @@ def _write_events(engine: Engine, batches: Sequence[Batch]) -> None:
         if new:
             connection.execute(sa.insert(intents), new)
         _write_progress(connection, batches)
+
+
+def _after_purges(batches: Sequence[Batch]) -> list[Batch]:
+    """Drop what a purge in the same transaction makes pointless."""
+    last = {batch.session: index for index, batch in enumerate(batches) if batch.is_purge}
+    return [batch for index, batch in enumerate(batches) if index >= last.get(batch.session, -1)]
 
 
 def _event_row(event: Event) -> dict[str, Any]:
@@ -230,14 +241,15 @@ def _write_progress(connection: Connection, batches: Sequence[Batch]) -> None:
 
 
 def _write_state(engine: Engine, batches: Sequence[Batch]) -> None:
-    records: dict[str, Batch] = {
-        batch.session: batch for batch in batches if batch.record is not None
-    }
-    if not records:
+    batches = _after_purges(batches)
+    purged = [batch.session for batch in batches if batch.is_purge]
+    records = {batch.session: batch.record for batch in batches if batch.record is not None}
+    if not records and not purged:
         return
-    rows = [session_row(batch.record) for batch in records.values() if batch.record is not None]
     with engine.begin() as connection:
-        write_sessions(connection, rows)
+        if purged:
+            connection.execute(sa.delete(sessions).where(sessions.c.id.in_(purged)))
+        write_sessions(connection, [session_row(record) for record in records.values()])
 
 
 def session_row(record: bytes) -> dict[str, Any]:

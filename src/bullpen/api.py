@@ -1,0 +1,348 @@
+"""The one programming interface of a host. REST, the shell and the Python client end up here.
+
+Every verb is async, returns when what it did is committed, and raises a `BullpenError` that says
+what was not done and why.
+"""
+
+import importlib.metadata
+import os
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from bullpen import git
+from bullpen.agents.catalog import Catalog
+from bullpen.agents.dialect import AnyOrder, SetMode, SetModel
+from bullpen.errors import (
+    AskNotFound,
+    BullpenError,
+    NotARepository,
+    NothingToLand,
+)
+from bullpen.landing import Landed, land
+from bullpen.model.fact import (
+    Event,
+    LandingRefused,
+    WorkCommitted,
+    WorkLanded,
+)
+from bullpen.model.home import Home
+from bullpen.model.session import SessionRecord
+from bullpen.model.wanted import NewSession
+from bullpen.process import Watcher
+from bullpen.sessions import doctor, prune, reading, roster
+from bullpen.sessions.hub import Hub
+from bullpen.sessions.launch import mode_of
+from bullpen.sessions.settings import config_folder, load
+from bullpen.sessions.stage import Stage
+from bullpen.sessions.supervisor import Supervisor
+from bullpen.sessions.waiting import Doorbell, Waited, carry_out, wait_for
+from bullpen.store import Store
+
+VERSION = importlib.metadata.version("bullpen")
+
+
+class Bullpen:
+    """Everything that runs on this host."""
+
+    def __init__(self, stage: Stage, supervisor: Supervisor) -> None:
+        self._stage = stage
+        self._supervisor = supervisor
+        self._bell = Doorbell(stage.hub)
+        self.started_at = time.time()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, home: Home, environment: Mapping[str, str]) -> AsyncGenerator[Self]:
+        """Take over what runs on this host, and supervise it until the block is left.
+
+        On exit all that was heard is committed; agents are left running.
+
+        Raises:
+            StoreLocked: another process already does.
+            StoreTooNew, StoreDamaged, ConfigInvalid: nothing was changed.
+        """
+        folder = config_folder(environment)
+        settings = load(folder / "config.toml")
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(
+                Store.open(home.folder, lock=home.service_lock, url=settings.database)
+            )
+            watcher = await stack.enter_async_context(Watcher.open())
+            stage = Stage(
+                home=home,
+                store=store,
+                hub=Hub(),
+                watcher=watcher,
+                catalog=Catalog.load(folder / "agents"),
+                settings=settings,
+                environment=dict(environment),
+            )
+            supervisor = await stack.enter_async_context(Supervisor.open(stage))
+            yield cls(stage, supervisor)
+
+    @property
+    def store(self) -> Store:
+        """The store, for whoever must know when it refuses a commit."""
+        return self._stage.store
+
+    def drain(self) -> None:
+        """Release everybody who waits; the service is on its way down."""
+        self._bell.ring()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether `drain` was called."""
+        return self._bell.is_rung
+
+    # ---- sessions -----------------------------------------------------------------------
+
+    async def create(self, wanted: NewSession, *, wait: bool = True) -> tuple[SessionRecord, bool]:
+        """See `Supervisor.create`."""
+        return await self._supervisor.create(wanted, wait=wait)
+
+    async def session(self, session: str) -> SessionRecord:
+        """Return one session's record; raises `SessionNotFound`."""
+        return await self._supervisor.record(session)
+
+    async def sessions(self) -> list[SessionRecord]:
+        """Return all records that were not removed, oldest first."""
+        return await self._supervisor.records()
+
+    async def send(
+        self,
+        session: str,
+        text: str,
+        *,
+        key: str | None = None,
+        sender: str | None = None,
+        replace: bool = False,
+    ) -> int:
+        """See `Supervisor.send`."""
+        return await self._supervisor.send(session, text, key=key, sender=sender, replace=replace)
+
+    async def interrupt(self, session: str) -> SessionRecord:
+        """Ask the agent to end the running turn; without one nothing happens.
+
+        Raises:
+            SessionOver: it has no process.
+        """
+        ledger = await self._supervisor.ledger(session)
+        self._supervisor.running(ledger).interrupt()
+        await ledger.write().wait()
+        return ledger.record
+
+    async def resume(
+        self, session: str, *, fresh: bool = False, prompt: str | None = None
+    ) -> SessionRecord:
+        """See `Supervisor.resume`."""
+        return await self._supervisor.resume(session, fresh=fresh, prompt=prompt)
+
+    async def stop(self, session: str, *, grace: float | None = None) -> SessionRecord:
+        """See `Supervisor.stop`. A grace of 0 kills at once."""
+        return await self._supervisor.stop(session, grace=grace)
+
+    async def remove(self, session: str, *, force: bool = False) -> str | None:
+        """See `Supervisor.remove`."""
+        return await self._supervisor.remove(session, force=force)
+
+    async def rename(self, session: str, title: str) -> SessionRecord:
+        """Give the session another title."""
+        return await self._supervisor.rename(session, title)
+
+    async def set_mode(self, session: str, mode: str) -> SessionRecord:
+        """Change the launch mode of a live session; raises `ModeUnsupported`, `RequestInvalid`."""
+        ledger = await self._supervisor.ledger(session)
+        profile = self._stage.catalog.find(ledger.record.agent)
+        wanted = mode_of(profile, mode)
+        name = profile.modes.get(wanted, mode) if wanted else mode
+        return await self._ordered(session, SetMode(mode=name))
+
+    async def set_model(self, session: str, model: str) -> SessionRecord:
+        """Change the model of a live session; raises `RequestInvalid` if the agent refuses."""
+        return await self._ordered(session, SetModel(model=model))
+
+    async def answer(
+        self, session: str, *, request: str | None = None, **answer: Any
+    ) -> SessionRecord:
+        """Answer a permission or question; `request` may be left out when exactly one is open.
+
+        Raises:
+            AskNotFound, ChoiceInvalid: nothing was answered.
+        """
+        ledger = await self._supervisor.ledger(session)
+        live = self._supervisor.running(ledger)
+        asks = ledger.record.asks
+        if request is None:
+            if len(asks) != 1:
+                raise AskNotFound(session, f"(one of {len(asks)})" if asks else "(none)")
+            request = asks[0].request
+        await live.answer(request, **answer).wait()
+        return ledger.record
+
+    async def wait(
+        self,
+        sessions: Sequence[str],
+        *,
+        until_any: bool = False,
+        turns: Mapping[str, int] | None = None,
+        timeout: float | None = None,
+    ) -> Waited:
+        """Wait until all (or any) of `sessions` are settled, the time is up, or we drain.
+
+        Safe to repeat: a session that is settled already counts at once.
+        """
+        ledgers = {session: await self._supervisor.ledger(session) for session in sessions}
+        return await wait_for(
+            self._stage.hub,
+            self._bell,
+            ledgers,
+            until_any=until_any,
+            turns=turns or {},
+            timeout=timeout,
+        )
+
+    # ---- what was said ------------------------------------------------------------------
+
+    async def messages(
+        self, session: str, *, count: int = 1, turn: int | None = None
+    ) -> list[reading.Message]:
+        """See `reading.messages`."""
+        await self._supervisor.ledger(session)
+        return await reading.messages(self._stage.store, session, count=count, turn=turn)
+
+    async def log(self, session: str) -> list[reading.Entry]:
+        """See `reading.log`."""
+        await self._supervisor.ledger(session)
+        return await reading.log(self._stage.store, session)
+
+    async def events(
+        self, session: str, *, after: int = 0, limit: int = 1000, kinds: Sequence[str] = ()
+    ) -> list[Event]:
+        """Return stored events with a `seq` above `after`, in order."""
+        await self._supervisor.ledger(session)
+        if not kinds:
+            recent = self._stage.hub.recent(session, after=after)
+            if recent is not None:
+                return recent[:limit]
+        return await self._stage.store.events(session, after=after, limit=limit, kinds=kinds)
+
+    def listening(self, sessions: Sequence[str] | None, *, deltas: bool = False) -> Any:
+        """See `Hub.listening`."""
+        return self._stage.hub.listening(sessions, deltas=deltas)
+
+    # ---- work ---------------------------------------------------------------------------
+
+    async def changes(self, session: str) -> git.Numbers:
+        """Return how many files and lines the session changed since its base."""
+        path, base = await self._work_of(session)
+        return await git.numbers(path, base)
+
+    async def diff(self, session: str) -> bytes:
+        """Return the session's whole work as a diff, uncommitted and new files included."""
+        path, base = await self._work_of(session)
+        return await git.diff(path, base)
+
+    async def _work_of(self, session: str) -> tuple[Path, str]:
+        record = await self._supervisor.record(session)
+        path = Path(record.path or record.directory)
+        if not path.is_dir():
+            raise NotARepository(path)
+        if record.base_commit is not None:
+            return path, record.base_commit
+        return path, (await git.repository_of(path)).head_commit or "HEAD"
+
+    async def land(
+        self,
+        session: str,
+        *,
+        target: str | None = None,
+        message: str | None = None,
+        commit: bool = False,
+    ) -> Landed:
+        """Merge the session's branch into `target`, or into what the user has checked out.
+
+        With `commit`, what the agent left uncommitted is committed first. On any refusal all work
+        is where it was.
+
+        Raises:
+            NothingToLand, LandingConflict, CheckoutDirty and the other errors of `landing.land`.
+        """
+        ledger = await self._supervisor.ledger(session)
+        record = ledger.record
+        if record.place != "worktree" or not record.repo or not record.branch:
+            raise NothingToLand(session, record.branch or record.directory)
+        title = (message or record.title or f"Work of {session}").strip()
+        if commit and record.path and Path(record.path).is_dir():
+            count = len((await git.status(Path(record.path))).files)
+            made = await git.commit_all(Path(record.path), title)
+            if made is not None:
+                ledger.write(WorkCommitted(commit=made, files=count))
+        return await self._landed(session, target=target, title=title)
+
+    async def _landed(self, session: str, *, target: str | None, title: str) -> Landed:
+        ledger = await self._supervisor.ledger(session)
+        record = ledger.record
+        assert record.repo is not None, "checked by land"
+        assert record.branch is not None, "checked by land"
+        text = f"{title}\n\nBullpen-Session: {session}\n"
+        try:
+            done = await land(
+                Path(record.repo),
+                branch=record.branch,
+                target=target,
+                message=text,
+                checkout=Path(record.directory),
+            )
+        except BullpenError as refusal:
+            files = list(getattr(refusal, "files", ()))
+            await ledger.write(
+                LandingRefused(target=target or "", why=str(refusal), conflicts=files)
+            ).wait()
+            raise
+        await ledger.write(
+            WorkLanded(target=done.target, commit=done.commit, files=done.files)
+        ).wait()
+        return done
+
+    # ---- the host -----------------------------------------------------------------------
+
+    async def agents(self, *, versions: bool = False) -> list[roster.Agent]:
+        """Return the catalog with what was found on this machine."""
+        return await roster.look(self._stage, versions=versions)
+
+    def catalog_faults(self) -> list[BullpenError]:
+        """Return what is wrong with the user's own catalog files."""
+        return list(self._stage.catalog.faults)
+
+    async def doctor(self, *, fix: bool = False) -> list[doctor.Finding]:
+        """Examine the host; with `fix`, mend what can be mended without losing work."""
+        return await doctor.examine(self._stage, self._supervisor, fix=fix)
+
+    async def prune(self, *, older_than: float, dry_run: bool) -> prune.Freed:
+        """Remove sessions that were over for `older_than` seconds, with their places."""
+        return await prune.prune(
+            self._stage, self._supervisor, older_than=older_than, dry_run=dry_run
+        )
+
+    async def health(self) -> dict[str, Any]:
+        """Return who we are and how many sessions are in which state."""
+        counts: dict[str, int] = {}
+        for record in await self.sessions():
+            counts[record.state.value] = counts.get(record.state.value, 0) + 1
+        return {
+            "ok": not self.is_draining,
+            "version": VERSION,
+            "pid": os.getpid(),
+            "home": str(self._stage.home.folder),
+            "started_at": self.started_at,
+            "sessions": counts,
+        }
+
+    async def _ordered(self, session: str, order: AnyOrder) -> SessionRecord:
+        ledger = await self._supervisor.ledger(session)
+        live = self._supervisor.running(ledger)
+        await carry_out(self._stage.hub, self._stage.store, live, ledger, order)
+        return ledger.record

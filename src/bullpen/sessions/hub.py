@@ -1,0 +1,115 @@
+"""Telling those who wait that something was committed.
+
+Nobody gets a queue that could grow: a listener is woken and reads what it has not read yet, from
+the newest events kept here or from the store. Streamed text that is not stored yet is the one
+thing that is pushed; a listener that does not keep up loses deltas, never events.
+"""
+
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+
+import anyio
+
+from bullpen.model.fact import Event, MessageStreamed, ThoughtStreamed
+
+_RECENT = 256
+_MOST_DELTAS = 1000
+
+Delta = MessageStreamed | ThoughtStreamed
+
+
+class Listener:
+    """Woken whenever one of its sessions has news."""
+
+    __slots__ = ("_event", "deltas", "gap")
+
+    def __init__(self, *, deltas: bool) -> None:
+        self._event = anyio.Event()
+        self.deltas: deque[tuple[str, Delta]] | None = deque() if deltas else None
+        self.gap = False
+        """True once a delta was dropped; the stored events hold the whole text."""
+
+    async def wait(self) -> None:
+        """Return when there was news since the last call."""
+        await self._event.wait()
+        self._event = anyio.Event()
+
+    def wake(self) -> None:
+        """End the current or the next `wait`."""
+        self._event.set()
+
+
+class Hub:
+    """All listeners of one host."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, set[Listener]] = {}
+        self._everything: set[Listener] = set()
+        self._recent: dict[str, deque[Event]] = {}
+
+    @contextmanager
+    def listening(
+        self, sessions: Iterable[str] | None, *, deltas: bool = False
+    ) -> Generator[Listener]:
+        """Listen to `sessions`, or to all of them with None, until the block is left."""
+        listener = Listener(deltas=deltas)
+        names = None if sessions is None else list(sessions)
+        groups = (
+            [self._everything]
+            if names is None
+            else [self._listeners.setdefault(name, set()) for name in names]
+        )
+        for group in groups:
+            group.add(listener)
+        try:
+            yield listener
+        finally:
+            for group in groups:
+                group.discard(listener)
+            for name in names or ():
+                if not self._listeners.get(name, True):
+                    del self._listeners[name]
+
+    def publish(self, session: str, events: Sequence[Event]) -> None:
+        """Keep `events`, which are committed, and wake who listens to `session`."""
+        recent = self._recent.get(session)
+        if recent is None:
+            recent = self._recent[session] = deque(maxlen=_RECENT)
+        recent.extend(events)
+        for listener in self._listeners.get(session, ()):
+            listener.wake()
+        for listener in self._everything:
+            listener.wake()
+
+    def wake_all(self) -> None:
+        """Wake every listener, news or not."""
+        for group in (self._everything, *self._listeners.values()):
+            for listener in group:
+                listener.wake()
+
+    def stream(self, session: str, delta: Delta) -> None:
+        """Push streamed text that is not stored yet."""
+        for listener in self._listeners.get(session, ()):
+            if listener.deltas is None:
+                continue
+            if len(listener.deltas) >= _MOST_DELTAS:
+                listener.gap = True
+                listener.deltas.clear()
+            listener.deltas.append((session, delta))
+            listener.wake()
+
+    def wants_deltas(self, session: str) -> bool:
+        """Whether anybody would get a delta of `session`."""
+        return any(one.deltas is not None for one in self._listeners.get(session, ()))
+
+    def recent(self, session: str, *, after: int) -> list[Event] | None:
+        """Return the events after `after`, None when some of them are no longer kept here."""
+        kept = self._recent.get(session)
+        if not kept or kept[0].seq > after + 1:
+            return None
+        return [event for event in kept if event.seq > after]
+
+    def forget(self, session: str) -> None:
+        """Drop what is kept of a session that is over."""
+        self._recent.pop(session, None)

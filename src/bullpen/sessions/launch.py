@@ -1,0 +1,187 @@
+"""Starting a session: a place, a process and a conversation, or none of the three."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+
+import bullpen
+from bullpen.agents.catalog import command_of, dialect_of
+from bullpen.agents.dialect import Open
+from bullpen.errors import (
+    AgentDied,
+    BullpenError,
+    HandshakeRefused,
+    HandshakeTimedOut,
+    LoginNeeded,
+    ModeUnsupported,
+)
+from bullpen.model.agent import AgentProfile, LaunchMode
+from bullpen.model.fact import AgentLaunched, LaunchIntended, LoginRequired, SessionCreated
+from bullpen.model.session import SessionState
+from bullpen.process import Journal, spawn, whole_environment
+from bullpen.sessions import placing
+from bullpen.sessions.ledger import Ledger
+from bullpen.sessions.live import LiveSession
+from bullpen.sessions.stage import Stage
+
+
+def mode_of(profile: AgentProfile, mode: str | None) -> LaunchMode | None:
+    """Return the launch mode for `mode`, or the agent's default.
+
+    Raises:
+        ModeUnsupported: there is no such mode, or the agent cannot honour it.
+    """
+    if mode is None:
+        return profile.default_mode
+    known = set(profile.modes) | set(profile.mode_args)
+    for one in LaunchMode:
+        if one.value == mode and one in known:
+            return one
+    raise ModeUnsupported(profile.id, mode, tuple(sorted(one.value for one in known)))
+
+
+def journal_of(stage: Stage, session: str) -> Journal:
+    """Return where the session's process reads and writes."""
+    return Journal(stage.home.sessions / session)
+
+
+def opening(wanted: SessionCreated, ledger: Ledger, *, resume: bool) -> Open:
+    """Return the order that begins the conversation."""
+    return Open(
+        directory=ledger.record.path,
+        resume=ledger.record.agent_session if resume else None,
+        mcp_servers=wanted.mcp_servers,
+    )
+
+
+async def launch(
+    stage: Stage,
+    ledger: Ledger,
+    wanted: SessionCreated,
+    *,
+    resume: bool,
+    scope: anyio.CancelScope,
+    adopt_into: Callable[[LiveSession], None],
+) -> None:
+    """Start the process of a session in state `starting` and shake hands.
+
+    `adopt_into` gets the session as soon as it has a process, to run it. On any error, and when
+    `scope` is cancelled, the process is gone, a place made here is gone, and the session is
+    `failed` with the reason. When the whole service is on its way down, nothing is undone: the
+    next one finds the session `starting` and begins anew.
+
+    Raises:
+        ProgramNotFound, ModeUnsupported: nothing was started.
+        LoginNeeded, HandshakeRefused, HandshakeTimedOut, AgentDied: the agent would not talk.
+        DirectoryMissing, SetupFailed, and git's errors: the place could not be made.
+    """
+    profile = stage.catalog.find(wanted.agent)
+    made = None
+    live: LiveSession | None = None
+    try:
+        made = await placing.prepare(stage, ledger, wanted)
+        live = await _start(stage, ledger, wanted, profile, resume=resume)
+        adopt_into(live)
+        # Prompts may have come before there was a process to send them to.
+        await ledger.write().wait()
+        await live.load_texts()
+        live.open(opening(wanted, ledger, resume=resume))
+        await _shaken(ledger, live, profile)
+    except BaseException as fault:
+        if scope.cancel_called or not isinstance(fault, anyio.get_cancelled_exc_class()):
+            with anyio.CancelScope(shield=True):
+                await _undo(ledger, live, made, fault)
+        raise
+
+
+async def _start(
+    stage: Stage, ledger: Ledger, wanted: SessionCreated, profile: AgentProfile, *, resume: bool
+) -> LiveSession:
+    session = ledger.record.id
+    mode = mode_of(profile, wanted.mode)
+    argv = command_of(
+        profile, mode=mode, python=sys.executable, package=Path(bullpen.__file__).parent
+    )
+    run = ledger.record.run + 1
+    journal = journal_of(stage, session)
+    offset = journal.prepare(run=run)
+    write_meta(journal, session=session, run=run, wanted=wanted, profile=profile)
+    # The intent stands in the store before the process exists, and the process carries the
+    # session and run in its environment: a crash in between can neither lose nor double it.
+    await ledger.write(LaunchIntended(run=run, argv=argv, offset=offset, resume=resume)).wait()
+    marks = {"BULLPEN_SESSION": session, "BULLPEN_RUN": str(run)}
+    environment = whole_environment(
+        stage.environment,
+        passes=profile.passes,
+        sets=profile.environment,
+        user=wanted.environment | marks | {"BULLPEN_HOME": str(stage.home.folder)},
+    )
+    child = await spawn(
+        argv,
+        journal=journal,
+        run=run,
+        cwd=Path(ledger.record.path),
+        env=environment,
+        watcher=stage.watcher,
+    )
+    identity = child.identity
+    ledger.write(AgentLaunched(run=run, pid=identity.pid, start_time=identity.start_time))
+    dialect = dialect_of(
+        profile, mode=profile.modes.get(mode) if mode else None, model=wanted.model
+    )
+    return LiveSession(stage=stage, ledger=ledger, dialect=dialect, child=child, offset=offset)
+
+
+async def _shaken(ledger: Ledger, live: LiveSession, profile: AgentProfile) -> None:
+    with anyio.move_on_after(profile.start_timeout) as patience:
+        await live.opened.wait()
+    tail = live.child.journal.stderr_tail
+    if patience.cancelled_caught:
+        raise HandshakeTimedOut(profile.id, profile.start_timeout, tail())
+    fault = live.opening_fault
+    if isinstance(fault, LoginRequired):
+        raise LoginNeeded(profile.id, _how_to_log_in(profile, fault))
+    if fault is not None:
+        raise HandshakeRefused(profile.id, fault.message or fault.code)
+    if live.ending is not None and ledger.record.state is not SessionState.IDLE:
+        raise AgentDied(profile.id, live.ending.exit_code, tail())
+
+
+def _how_to_log_in(profile: AgentProfile, asked: LoginRequired) -> str:
+    offered = ", ".join(method.name or method.id for method in asked.methods)
+    said = profile.login_hint or asked.message
+    return f"{said} (the agent offers: {offered})" if offered else said
+
+
+async def _undo(ledger: Ledger, live: LiveSession | None, made: Any, fault: BaseException) -> None:
+    reason = str(fault) if isinstance(fault, BullpenError) else "the start was cancelled"
+    if live is not None:
+        await live.abandon(reason)
+    elif ledger.record.state is SessionState.STARTING:
+        await ledger.write(ledger.moved(SessionState.FAILED, reason)).wait()
+    record = ledger.record
+    if made is not None and record.repo:
+        await placing.unmake(
+            Path(record.repo), Path(made.path), branch=made.branch, commit=made.base_commit
+        )
+
+
+def write_meta(
+    journal: Journal, *, session: str, run: int, wanted: SessionCreated, profile: AgentProfile
+) -> None:
+    """Write `meta.json`: what a person, or a replay without the store, needs to read a journal."""
+    meta = {
+        "session": session,
+        "run": run,
+        "agent": profile.id,
+        "dialect": profile.dialect,
+        "directory": wanted.directory,
+        "place": wanted.place,
+    }
+    draft = journal.folder / "meta.json.new"
+    draft.write_bytes(msgspec.json.format(msgspec.json.encode(meta)) + b"\n")
+    draft.replace(journal.folder / "meta.json")

@@ -1,0 +1,131 @@
+"""One session's record, and the only way to add to its story."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import anyio
+import msgspec
+
+from bullpen.model.fact import AnyFact, Event, SessionCreated, StateChanged
+from bullpen.model.session import BUSY, SessionRecord, SessionState, TurnState, move
+from bullpen.model.story import apply, turn_outcome
+from bullpen.sessions.hub import Hub
+from bullpen.store import Batch, NewIntent, Progress, Store, Ticket
+
+_encoder = msgspec.json.Encoder()
+_SETTLING = BUSY | {SessionState.IDLE}
+
+
+class Ledger:
+    """A session's record in memory, and the events that go to the store.
+
+    `write` numbers the facts, applies them to the record at once and hands them to the writer;
+    the ticket tells when they are committed. States that follow from the facts (a turn runs,
+    somebody is asked) are added by itself, so none can be forgotten.
+    """
+
+    def __init__(self, record: SessionRecord, *, store: Store, hub: Hub) -> None:
+        self.record = record
+        self.gate = anyio.Lock()
+        """Held by verbs that start or end the session's process, one at a time."""
+        self.sending = anyio.Lock()
+        """Held while a prompt with an idempotency key is looked up and queued."""
+        self._store = store
+        self._hub = hub
+
+    @classmethod
+    def begin(cls, session: str, fact: SessionCreated, *, store: Store, hub: Hub) -> "Ledger":
+        """Make the ledger of a new session and write its first fact."""
+        event = Event(session, 1, time.time(), fact)
+        ledger = cls(apply(None, event), store=store, hub=hub)
+        ledger._commit([event])
+        return ledger
+
+    def write(
+        self,
+        *facts: AnyFact,
+        progress: Progress | None = None,
+        intents: Sequence[NewIntent] = (),
+        written: Sequence[int] = (),
+        after: Callable[[], None] | None = None,
+    ) -> Ticket:
+        """Add `facts` to the story, together with the rest, or nothing at all.
+
+        `after` is called in the loop once all of it is committed, in the order of the writes.
+        """
+        now = time.time()
+        events = [self._take(fact, now) for fact in facts]
+        if facts:
+            follows = self._following()
+            if follows is not None:
+                events.append(self._take(follows, now))
+        return self._commit(
+            events, progress=progress, intents=intents, written=written, after=after
+        )
+
+    def purge(self) -> Ticket:
+        """Delete the whole story, of a session that never came up. Nothing may be written after."""
+        return self._store.add(Batch(session=self.record.id, is_purge=True))
+
+    def moved(self, after: SessionState, reason: str, *, evidence: str = "") -> StateChanged:
+        """Return the fact that the session moves to `after`.
+
+        Raises:
+            IllegalMove: the table of moves does not have it.
+        """
+        move(self.record.state, after)
+        return StateChanged(before=self.record.state, after=after, reason=reason, evidence=evidence)
+
+    def _take(self, fact: AnyFact, now: float) -> Event:
+        event = Event(self.record.id, self.record.seq + 1, now, fact)
+        apply(self.record, event)
+        return event
+
+    def _following(self) -> StateChanged | None:
+        if self.record.state not in _SETTLING:
+            return None
+        state, reason = _derived(self.record)
+        return None if state is self.record.state else self.moved(state, reason)
+
+    def _commit(
+        self,
+        events: Sequence[Event],
+        *,
+        progress: Progress | None = None,
+        intents: Sequence[NewIntent] = (),
+        written: Sequence[int] = (),
+        after: Callable[[], None] | None = None,
+    ) -> Ticket:
+        session = self.record.id
+
+        def committed() -> None:
+            if events:
+                self._hub.publish(session, events)
+            if after is not None:
+                after()
+
+        batch = Batch(
+            session=session,
+            events=events,
+            progress=progress,
+            intents=intents,
+            written=written,
+            record=_encoder.encode(self.record) if events else None,
+        )
+        return self._store.add(batch, after=committed)
+
+
+def _derived(record: SessionRecord) -> tuple[SessionState, str]:
+    """Return the state a session with a process and an open conversation is in, and why."""
+    for ask in record.asks:
+        if ask.kind == "permission":
+            return SessionState.ASKING, f"permission asked: {ask.title}".rstrip(": ")
+    if record.asks:
+        return SessionState.WAITING, f"question asked: {record.asks[0].title}".rstrip(": ")
+    turn = record.turn
+    if turn is None:
+        return SessionState.IDLE, "ready for a prompt"
+    if turn.state is TurnState.RUNNING:
+        return SessionState.WORKING, f"turn {turn.number} runs"
+    error = f": {turn.error}" if turn.error else ""
+    return SessionState.IDLE, f"turn {turn.number} {turn_outcome(turn)}{error}"

@@ -1,0 +1,453 @@
+"""A session that has a process: a task that reads, one that writes, one that awaits the end."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from bullpen.agents.dialect import (
+    AnswerPermission,
+    AnswerQuestion,
+    AnyOrder,
+    Close,
+    Dialect,
+    Interrupt,
+    Prompt,
+)
+from bullpen.agents.permission import choose
+from bullpen.errors import AskNotFound, ChoiceInvalid
+from bullpen.model.fact import (
+    AgentEnded,
+    AgentFact,
+    AnyFact,
+    AskAnswered,
+    ConversationClosed,
+    ConversationOpened,
+    Faulted,
+    InterruptRequested,
+    LoginRequired,
+    OpeningFailed,
+    PermissionOption,
+    StateChanged,
+    TurnDelivered,
+    TurnEnded,
+    TurnFailed,
+    TurnQueued,
+    TurnStarted,
+    TurnWithdrawn,
+)
+from bullpen.model.session import OpenAsk, SessionState, TurnState
+from bullpen.process import Child, Ending
+from bullpen.sessions.hub import Delta
+from bullpen.sessions.intake import Intake, Taken
+from bullpen.sessions.ledger import Ledger
+from bullpen.sessions.outbox import Letter, Outbox
+from bullpen.sessions.stage import Stage
+from bullpen.store import NewIntent, Progress, Ticket
+
+_SLICE = 200
+# Lines fed before others get the loop: a noisy agent delays nobody by more than a millisecond.
+_CLOSE_PATIENCE = 0.5
+
+
+class LiveSession:
+    """The conversation with one running agent.
+
+    Everything it decides follows from the ledger's record; everything it does is in the ledger
+    before it is done. Cancelling `run` lets go of the agent and leaves it running.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        ledger: Ledger,
+        dialect: Dialect,
+        child: Child,
+        offset: int,
+        first_intent: int = 1,
+    ) -> None:
+        self._stage = stage
+        self._ledger = ledger
+        self._dialect = dialect
+        self.child = child
+        self._intake = Intake(dialect, offset=offset, on_text=self._stream)
+        self._follower = child.follow(offset)
+        self._outbox = Outbox(run=child.run, first=first_intent)
+        self._texts: dict[int, str] = {}
+        self._tasks: TaskGroup | None = None
+        self._ticket: Ticket | None = None
+        self.opened = anyio.Event()
+        """Set when the handshake is done, was refused, or the agent died over it."""
+        self.opening_fault: LoginRequired | OpeningFailed | None = None
+        self.gone = anyio.Event()
+        """Set when the process is gone and its last words are committed."""
+        self._closed = anyio.Event()
+        self.ending: Ending | None = None
+        self._end_reason = ""
+        self._is_dying = False
+
+    @property
+    def record_id(self) -> str:
+        """The session's id."""
+        return self._ledger.record.id
+
+    # ---- what the brain asks for --------------------------------------------------------
+
+    def submit(
+        self, text: str, *, key: str | None, sender: str | None, replace: bool
+    ) -> tuple[int, Ticket]:
+        """Queue a prompt and start it when no turn runs.
+
+        With `replace` the running turn is interrupted, prompts that wait are withdrawn, and this
+        one is next. Returns the turn's number, and the ticket of its commit.
+        """
+        record = self._ledger.record
+        turn = record.turns + 1
+        self._texts[turn] = text
+        facts: list[AnyFact] = []
+        if replace:
+            facts += [
+                TurnWithdrawn(turn=number, reason=f"replaced by turn {turn}")
+                for number in record.queue
+            ]
+        facts.append(TurnQueued(turn=turn, text=text, key=key, sender=sender))
+        if record.state is SessionState.IDLE and self.opened.is_set() and not self._is_dying:
+            return turn, self._start_turn(turn, facts)
+        ticket = self._ledger.write(*facts)
+        if replace:
+            self.interrupt()
+        return turn, ticket
+
+    def interrupt(self) -> None:
+        """Ask the agent to end the running turn; without one, do nothing."""
+        record = self._ledger.record
+        turn = record.turn
+        if turn is None or turn.state is not TurnState.RUNNING:
+            return
+        facts: list[AnyFact] = [InterruptRequested(turn=turn.number)]
+        facts += [AskAnswered(request=ask.request, outcome="cancelled") for ask in record.asks]
+        self._order(Interrupt(turn=turn.number), facts)
+        if self._tasks is not None:
+            self._tasks.start_soon(self._insist, turn.number)
+
+    def answer(
+        self,
+        request: str,
+        *,
+        allow: bool | None = None,
+        always: bool = False,
+        choice: str | None = None,
+        action: str | None = None,
+        content: dict[str, Any] | None = None,
+        reason: str = "",
+    ) -> Ticket:
+        """Answer an open permission or question.
+
+        Raises:
+            AskNotFound: nothing open has that name; it may be answered already.
+            ChoiceInvalid: the agent does not offer that answer.
+        """
+        record = self._ledger.record
+        ask = next((one for one in record.asks if one.request == request), None)
+        if ask is None:
+            raise AskNotFound(record.id, request)
+        if ask.kind == "question":
+            done = action or ("decline" if allow is False else "accept")
+            order: AnyOrder = AnswerQuestion(request=request, action=done, content=content)
+            outcome = {"accept": "accepted", "decline": "declined"}.get(done, "cancelled")
+            fact = AskAnswered(request=request, outcome=outcome, content=content, reason=reason)
+        else:
+            picked = _picked(ask, allow=allow, always=always, choice=choice)
+            order = AnswerPermission(request=request, option=picked[0])
+            fact = AskAnswered(request=request, outcome=picked[1], choice=picked[0], reason=reason)
+        return self._order(order, [fact])
+
+    def order(self, order: AnyOrder) -> Ticket:
+        """Give the agent an order that belongs to no turn, such as another mode.
+
+        Raises:
+            OrderImpossible: the agent never offered it.
+        """
+        return self._order(order, [])
+
+    async def end(self, *, grace: float, reason: str) -> None:
+        """End the process and return when its last words are committed.
+
+        The agent is told to close the conversation where it can, then SIGTERM, then after
+        `grace` seconds SIGKILL, each to the whole group.
+        """
+        record = self._ledger.record
+        if self.gone.is_set():
+            return
+        if record.state is not SessionState.STOPPING:
+            self._ledger.write(self._ledger.moved(SessionState.STOPPING, reason))
+        self._end_reason = reason
+        if grace > 0 and "close" in record.abilities and self.opened.is_set():
+            self.order(Close())
+            with anyio.move_on_after(min(grace, _CLOSE_PATIENCE)):
+                await self._closed.wait()
+        await self.child.reap(grace=grace)
+        await self.gone.wait()
+
+    async def abandon(self, reason: str) -> None:
+        """End a process whose handshake failed; the session is `failed` for `reason`."""
+        self._end_reason = reason
+        grace = self._stage.settings.stop_grace
+        await self.child.reap(grace=grace)
+        with anyio.move_on_after(2 * grace + 5):
+            await self.gone.wait()
+
+    # ---- its life -----------------------------------------------------------------------
+
+    def open(self, order: AnyOrder, *, replay: bool = False) -> None:
+        """Begin the handshake; with `replay` only tell the dialect, the bytes were written."""
+        lines = self._dialect.order(order)
+        if not replay:
+            # Not an intent: a service that dies over a handshake starts the agent anew.
+            self._outbox.post([Letter((), b"".join(lines))])
+
+    def resume_delivery(self, letters: list[Letter]) -> None:
+        """Write letters a service before us had recorded and may not have written."""
+        self._outbox.post(letters)
+
+    async def run(self) -> None:
+        """Live until the process is gone. Cancelled, let go and leave it running."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                tasks.start_soon(self._read)
+                tasks.start_soon(self._write)
+                ending = await self.child.wait()
+                tasks.cancel_scope.cancel()
+            self._tasks = None
+            with anyio.CancelScope(shield=True):
+                await self._finish(ending)
+        finally:
+            self._follower.close()
+            self.child.close()
+
+    def begin(self) -> None:
+        """Start the first queued turn, if the conversation is open and none runs."""
+        record = self._ledger.record
+        if record.state is SessionState.IDLE and record.queue and not self._is_dying:
+            self._start_turn(record.queue[0], [])
+
+    async def load_texts(self) -> None:
+        """Read the texts of queued turns back from the store, after a restart."""
+        missing = [turn for turn in self._ledger.record.queue if turn not in self._texts]
+        if missing:
+            self._texts |= await read_texts(self._stage, self._ledger.record.id, missing)
+
+    async def catch_up(self) -> None:
+        """Take and commit what the agent wrote while no service ran; called before `run`."""
+        while lines := self._follower.drain().lines:
+            await self._take(lines)
+        await self._keep(self._intake.flush())
+        if self._ticket is not None:
+            await self._ticket.wait()
+
+    async def _read(self) -> None:
+        while True:
+            if self._intake.is_holding:
+                lines: Sequence[bytes] = ()
+                with anyio.move_on_after(self._intake.patience + 0.001):
+                    lines = (await self._follower.read()).lines
+                if not lines:
+                    await self._keep(self._intake.flush())
+                    continue
+            else:
+                lines = (await self._follower.read()).lines
+            await self._take(lines)
+
+    async def _take(self, lines: Sequence[bytes]) -> None:
+        for start in range(0, len(lines), _SLICE):
+            await self._keep(self._intake.take(lines[start : start + _SLICE]))
+            await anyio.lowlevel.checkpoint()
+
+    async def _keep(self, taken: Taken) -> None:
+        """Write what came of some lines, and react to it."""
+        facts: list[AnyFact] = list(taken.facts)
+        intents, letters = self._outbox.draft("reply", taken.out)
+        follow_intents, follow_letters = self._follow(taken.facts, facts)
+        intents += follow_intents
+        letters += follow_letters
+        if not facts and not intents and taken.snapshot is None:
+            return
+        facts = self._moves(facts)
+        previous, self._ticket = (
+            self._ticket,
+            self._ledger.write(
+                *facts,
+                progress=Progress(self.child.run, taken.offset, taken.snapshot),
+                intents=intents,
+                after=lambda: self._outbox.post(letters),
+            ),
+        )
+        self._react(taken.facts)
+        if previous is not None and not previous.is_done:
+            # Reading faster than the disk writes would only move the backlog into memory.
+            await previous.wait()
+
+    def _moves(self, facts: list[AnyFact]) -> list[AnyFact]:
+        """Add the move out of `starting` right behind the fact that causes it."""
+        if self._ledger.record.state is not SessionState.STARTING:
+            return facts
+        for index, fact in enumerate(facts):
+            if isinstance(fact, ConversationOpened):
+                how = "conversation brought back" if fact.resumed else "conversation opened"
+                moved = self._ledger.moved(SessionState.IDLE, how)
+                return [*facts[: index + 1], moved, *facts[index + 1 :]]
+        return facts
+
+    def _follow(
+        self, heard: Sequence[AgentFact], facts: list[AnyFact]
+    ) -> tuple[list[NewIntent], list[Letter]]:
+        """Start the next queued turn right behind the end of the one before."""
+        record = self._ledger.record
+        over = any(isinstance(fact, (TurnEnded, TurnFailed)) for fact in heard)
+        if self._is_dying or record.state is SessionState.STOPPING:
+            return [], []
+        if not over or not record.queue:
+            return [], []
+        turn = record.queue[0]
+        text = self._texts.pop(turn, None)
+        if text is None:
+            return [], []
+        facts.append(TurnStarted(turn=turn, run=self.child.run))
+        return self._outbox.draft(
+            "prompt", self._dialect.order(Prompt(turn=turn, text=text)), turn=turn
+        )
+
+    def _react(self, facts: Sequence[AgentFact]) -> None:
+        for fact in facts:
+            if isinstance(fact, ConversationOpened):
+                self.opened.set()
+                self.begin()
+            elif isinstance(fact, (LoginRequired, OpeningFailed)):
+                self.opening_fault = fact
+                self.opened.set()
+            elif isinstance(fact, ConversationClosed):
+                self._closed.set()
+
+    def _start_turn(self, turn: int, facts: list[AnyFact]) -> Ticket:
+        text = self._texts.pop(turn)
+        lines = self._dialect.order(Prompt(turn=turn, text=text))
+        intents, letters = self._outbox.draft("prompt", lines, turn=turn)
+        return self._ledger.write(
+            *facts,
+            TurnStarted(turn=turn, run=self.child.run),
+            intents=intents,
+            after=lambda: self._outbox.post(letters),
+        )
+
+    def _order(self, order: AnyOrder, facts: list[AnyFact]) -> Ticket:
+        kind = order.__struct_config__.tag
+        intents, letters = self._outbox.draft(str(kind), self._dialect.order(order))
+        return self._ledger.write(*facts, intents=intents, after=lambda: self._outbox.post(letters))
+
+    async def _write(self) -> None:
+        while True:
+            letter = await self._outbox.deliver_next(self.child)
+            facts = [] if letter.turn is None else [TurnDelivered(turn=letter.turn)]
+            if letter.numbers:
+                self._ledger.write(*facts, written=letter.numbers)
+
+    async def _insist(self, turn: int) -> None:
+        """End a process that does not end an interrupted turn in time."""
+        await anyio.sleep(self._stage.settings.interrupt_grace)
+        now = self._ledger.record.turn
+        if now is None or now.number != turn or now.state is not TurnState.RUNNING:
+            return
+        if now.doubted:
+            why = "nobody knows whether the agent ever got it"
+            self._ledger.write(TurnFailed(turn=turn, code="delivery-unknown", message=why))
+            self.begin()
+            return
+        self._end_reason = "the agent did not end an interrupted turn in time"
+        await self.child.reap(grace=self._stage.settings.stop_grace)
+
+    async def _finish(self, ending: Ending) -> None:
+        """Commit the agent's last words and how it ended."""
+        self._is_dying = True
+        # Descendants that outlived the agent may still write, and must not.
+        await self.child.reap(grace=0.5)
+        while lines := self._follower.drain().lines:
+            await self._take(lines)
+        torn = self._follower.torn
+        left: list[AnyFact] = list(self._intake.flush().facts)
+        if torn:
+            sample = torn[:200].decode(errors="replace")
+            left.append(Faulted(why="torn line", sample=sample, length_bytes=len(torn)))
+        record = self._ledger.record
+        tail = self.child.journal.stderr_tail()
+        end = AgentEnded(
+            run=self.child.run,
+            exit_code=ending.exit_code,
+            signal=ending.signal,
+            stderr_tail=tail,
+        )
+        self.ending = ending
+        ticket = self._ledger.write(*left, *self._dialect.ended(), end, self._last_move(ending))
+        await ticket.wait()
+        self._stage.hub.forget(record.id)
+        self.opened.set()
+        self.gone.set()
+
+    def _last_move(self, ending: Ending) -> StateChanged:
+        record = self._ledger.record
+        how = described(ending)
+        if record.state is SessionState.STOPPING:
+            return self._ledger.moved(
+                SessionState.STOPPED, self._end_reason or "ended on request", evidence=how
+            )
+        reason = self._end_reason or f"the agent {how}"
+        if ending.exit_code is None and ending.signal is None:
+            return self._ledger.moved(SessionState.LOST, reason, evidence="no exit status was left")
+        return self._ledger.moved(SessionState.FAILED, reason, evidence=how)
+
+    def _stream(self, fact: Delta) -> None:
+        if self._stage.hub.wants_deltas(self._ledger.record.id):
+            self._stage.hub.stream(self._ledger.record.id, fact)
+
+
+def described(ending: Ending) -> str:
+    """Return how a process ended, in words."""
+    if ending.signal is not None:
+        return f"was ended by signal {ending.signal}"
+    if ending.exit_code is not None:
+        return f"exited with code {ending.exit_code}"
+    return "is gone, and nobody saw how"
+
+
+async def read_texts(stage: Stage, session: str, turns: Sequence[int]) -> dict[int, str]:
+    """Return the texts of `turns` as they were queued."""
+    texts: dict[int, str] = {}
+    after = 0
+    while page := await stage.store.events(session, after=after, kinds=("turn-queued",)):
+        for event in page:
+            if isinstance(event.fact, TurnQueued) and event.fact.turn in turns:
+                texts[event.fact.turn] = event.fact.text
+        after = page[-1].seq
+    return texts
+
+
+def _picked(
+    ask: OpenAsk, *, allow: bool | None, always: bool, choice: str | None
+) -> tuple[str | None, str]:
+    options = [
+        PermissionOption(id=one["id"], kind=one["kind"], name=one["name"]) for one in ask.options
+    ]
+    if choice is not None:
+        kind = next((one.kind for one in options if one.id == choice), None)
+        if kind is None:
+            raise ChoiceInvalid(ask.request, choice, tuple(one.id for one in options))
+        return choice, "allowed" if kind.startswith("allow") else "rejected"
+    allowed = bool(allow)
+    picked = choose(options, allow=allowed, always=always)
+    if picked is None:
+        if allowed:
+            raise ChoiceInvalid(ask.request, "allow", tuple(one.id for one in options))
+        return None, "cancelled"
+    return picked, "allowed" if allowed else "rejected"

@@ -1,0 +1,190 @@
+"""Making the place a session works in, and taking it away again without losing work."""
+
+import getpass
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from bullpen import git, places
+from bullpen.errors import CommandFailed, NotARepository, WorkUnsaved
+from bullpen.model.fact import PlacePrepared, PlaceRemoved, SessionCreated, SetupEnded, SetupPrinted
+from bullpen.model.session import SessionRecord
+from bullpen.sessions.ledger import Ledger
+from bullpen.sessions.stage import Stage
+
+
+class Site(msgspec.Struct, frozen=True):
+    """Where a worktree session comes from."""
+
+    repo: str
+    branch: str
+    base: str
+
+
+async def site_of(
+    directory: Path, *, branch: str | None, base: str | None, names: dict[str, str], template: str
+) -> Site:
+    """Find the repository of `directory` and settle branch and base, changing nothing.
+
+    Raises:
+        NotARepository: there is none, or it has no commit yet.
+        RefUnknown: `base` is no branch, tag or commit.
+        BranchInvalid, BranchTaken: the branch cannot be made.
+    """
+    repository = await git.repository_of(directory)
+    if repository.head_commit is None:
+        raise NotARepository(directory)
+    name = branch or places.branch_name(
+        template,
+        session=names["session"],
+        agent=names["agent"],
+        title=names["title"],
+        user=_user(),
+    )
+    await git.check_branch_free(repository.root, name)
+    start = await git.resolve(repository.root, base or "HEAD")
+    return Site(str(repository.root), name, base or repository.head_branch or start)
+
+
+async def prepare(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> PlacePrepared | None:
+    """Make the place of a session and return what was made, None when it was there already.
+
+    Whatever fails, what was made is undone. Setup output becomes events as it comes.
+
+    Raises:
+        DirectoryMissing, SetupFailed, and what `git.add_worktree` raises.
+    """
+    record = ledger.record
+    if record.path and Path(record.path).is_dir():
+        return None
+    if wanted.place != "worktree":
+        path = places.check_directory(Path(wanted.directory))
+        made = PlacePrepared(path=str(path))
+        await ledger.write(made).wait()
+        await _set_up(stage, ledger, wanted, path)
+        return None
+    return await _worktree(stage, ledger, wanted)
+
+
+async def _worktree(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> PlacePrepared:
+    record = ledger.record
+    repo = Path(wanted.repo or wanted.directory)
+    branch = record.branch or wanted.branch or f"bullpen/{record.id}"
+    path = Path(record.path or places.worktree_path(stage.home.folder, repo, record.id))
+    fresh = record.base_commit is None or not await git.branch_exists(repo, branch)
+    if fresh:
+        commit = await git.add_worktree(
+            repo, path, branch=branch, base=wanted.base or "HEAD", sparse=wanted.sparse
+        )
+    else:
+        commit = await git.restore_worktree(repo, path, branch=branch, sparse=wanted.sparse)
+    try:
+        included = await _include(repo, path)
+        made = PlacePrepared(
+            path=str(path),
+            branch=branch,
+            base=wanted.base,
+            base_commit=commit if fresh else record.base_commit,
+            included=included,
+        )
+        await ledger.write(made).wait()
+        await _set_up(stage, ledger, wanted, path)
+    except BaseException:
+        await unmake(repo, path, branch=branch if fresh else None, commit=commit)
+        raise
+    return made
+
+
+async def unmake(repo: Path, path: Path, *, branch: str | None, commit: str | None) -> None:
+    """Take away a place nobody worked in. The branch goes only while it is where we put it."""
+    with suppress(CommandFailed):
+        await git.remove_worktree(repo, path, force=True)
+    if branch is not None and commit is not None:
+        with suppress(CommandFailed):
+            await git.delete_branch(repo, branch, expected=commit)
+
+
+async def _include(repo: Path, path: Path) -> int:
+    patterns = places.read_includes(repo)
+    if not patterns:
+        return 0
+    done = await places.include_files(
+        repo, path, patterns=patterns, matching=git.untracked_matching
+    )
+    return len(done.copied)
+
+
+async def _set_up(stage: Stage, ledger: Ledger, wanted: SessionCreated, path: Path) -> None:
+    if not wanted.setup:
+        return
+
+    def printed(text: str) -> None:
+        ledger.write(SetupPrinted(text=text))
+
+    environment = dict(stage.environment) | wanted.environment
+    environment |= {"BULLPEN_SESSION": ledger.record.id, "BULLPEN_PLACE": str(path)}
+    timeout = wanted.setup_timeout or stage.settings.setup_timeout
+    await places.run_setup(
+        wanted.setup, cwd=path, env=environment, timeout=timeout, on_output=printed
+    )
+    ledger.write(SetupEnded(exit_code=0))
+
+
+async def remove(stage: Stage, ledger: Ledger, *, force: bool) -> PlaceRemoved | None:
+    """Take the session's worktree away; None when it has none.
+
+    Committed work that is on no other branch and uncommitted work are refused without `force`,
+    and kept under a rescue ref with it. The branch goes only when nothing is lost by that.
+
+    Raises:
+        WorkUnsaved: nothing was changed.
+    """
+    record = ledger.record
+    if record.place != "worktree" or not record.repo or not record.branch:
+        return None
+    repo, path = Path(record.repo), Path(record.path or "/nonexistent")
+    if not repo.is_dir():
+        return None
+    unsaved = await unsaved_work(record)
+    if unsaved and not force:
+        raise WorkUnsaved(record.id, path, unsaved)
+    rescue = None
+    if unsaved:
+        rescue = await git.save_rescue(
+            repo, path if path.is_dir() else None, record.id, branch=record.branch
+        )
+    if path.is_dir():
+        await git.remove_worktree(repo, path, force=True)
+    if await git.branch_exists(repo, record.branch):
+        tip = await git.resolve(repo, f"refs/heads/{record.branch}")
+        with suppress(CommandFailed):
+            await git.delete_branch(repo, record.branch, expected=tip)
+    return PlaceRemoved(path=str(path), rescue=rescue)
+
+
+async def unsaved_work(record: SessionRecord) -> str:
+    """Return in words what would be lost with the session's worktree and branch; empty for
+    nothing, and for a session that works in a directory of the user's."""
+    if record.place != "worktree" or not record.repo or not record.branch:
+        return ""
+    repo, path = Path(record.repo), Path(record.path or "/nonexistent")
+    said: list[str] = []
+    if path.is_dir():
+        changes = await git.status(path)
+        if changes.files:
+            said.append(f"{len(changes.files)} uncommitted files")
+    if repo.is_dir() and await git.branch_exists(repo, record.branch):
+        into = record.base or "HEAD"
+        count = await git.unmerged_commits(repo, record.branch, into=into)
+        if count:
+            said.append(f"{count} commits that are not in {into}")
+    return " and ".join(said)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user id without an entry in the password file.
+        return "user"

@@ -1,0 +1,207 @@
+"""What a restarted service does with each session it finds recorded."""
+
+from pathlib import Path
+
+import msgspec
+
+from bullpen.agents.catalog import dialect_of
+from bullpen.agents.dialect import Dialect
+from bullpen.errors import BullpenError
+from bullpen.model.fact import (
+    AgentAdopted,
+    AgentEnded,
+    AnyFact,
+    DeliveryDoubted,
+    Faulted,
+    SessionCreated,
+    TurnDelivered,
+    TurnStarted,
+)
+from bullpen.model.session import SessionState, TurnState
+from bullpen.process import Child, Ending, Follower, Identity, Journal, adopt
+from bullpen.sessions.intake import Intake
+from bullpen.sessions.launch import journal_of, mode_of, opening
+from bullpen.sessions.ledger import Ledger
+from bullpen.sessions.live import LiveSession, described
+from bullpen.sessions.outbox import Letter
+from bullpen.sessions.stage import Stage
+from bullpen.store import Progress, StoredProgress, UnwrittenIntent
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A process that outlived the service before us, and what stands in the store about it."""
+
+    child: Child
+    wanted: SessionCreated
+
+
+async def find(stage: Stage, ledger: Ledger) -> Child | None:
+    """Return the living process of a recorded session, None when there is none."""
+    record = ledger.record
+    if record.run == 0:
+        return None
+    identity = None
+    if record.pid is not None and record.start_time is not None:
+        identity = Identity(record.pid, record.start_time)
+    journal = journal_of(stage, record.id)
+    return await adopt(
+        journal, session=record.id, run=record.run, identity=identity, watcher=stage.watcher
+    )
+
+
+async def readopt(stage: Stage, ledger: Ledger, found: Found) -> LiveSession:
+    """Take up the conversation with a process that is alive, exactly where it was left."""
+    record = ledger.record
+    dialect, progress = await _rebuilt(stage, ledger, found.wanted)
+    offset = progress.offset if progress else record.run_offset
+    open_intents = [
+        intent for intent in await stage.store.unwritten(record.id) if intent.run == record.run
+    ]
+    first = max((intent.number for intent in open_intents), default=0) + 1
+    live = LiveSession(
+        stage=stage,
+        ledger=ledger,
+        dialect=dialect,
+        child=found.child,
+        offset=offset,
+        first_intent=first,
+    )
+    live.opened.set()
+    ledger.write(AgentAdopted(run=found.child.run, pid=found.child.pid))
+    await live.load_texts()
+    await live.catch_up()
+    reacted = await _has_reacted(stage, record.id)
+    _redeliver(ledger, live, open_intents, reacted=reacted)
+    return live
+
+
+async def bury(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> None:
+    """Read the last words of a process that died while no service ran, and record how it ended."""
+    record = ledger.record
+    journal = journal_of(stage, record.id)
+    facts: list[AnyFact] = []
+    if journal.stdout.exists() and record.run > 0:
+        facts = await _last_words(stage, ledger, wanted, journal)
+    ending = journal.ending(record.run) or Ending(None, None)
+    state = SessionState.FAILED
+    if record.state is SessionState.STOPPING:
+        state = SessionState.STOPPED
+    elif ending.exit_code is None and ending.signal is None:
+        state = SessionState.LOST
+    tail = journal.stderr_tail()
+    end = AgentEnded(
+        run=record.run, exit_code=ending.exit_code, signal=ending.signal, stderr_tail=tail
+    )
+    reason = f"the agent {described(ending)} while no service ran"
+    await ledger.write(*facts, end, ledger.moved(state, reason)).wait()
+
+
+async def _last_words(
+    stage: Stage, ledger: Ledger, wanted: SessionCreated, journal: Journal
+) -> list[AnyFact]:
+    record = ledger.record
+    try:
+        dialect, progress = await _rebuilt(stage, ledger, wanted)
+    except BullpenError:
+        # Its catalog entry is gone; the journal stays for whoever brings it back.
+        return []
+    offset = progress.offset if progress else record.run_offset
+    follower = Follower(journal.stdout, offset, watcher=stage.watcher)
+    intake = Intake(dialect, offset=offset)
+    try:
+        while lines := follower.drain().lines:
+            taken = intake.take(lines)
+            ledger.write(*taken.facts, progress=Progress(record.run, taken.offset))
+        left: list[AnyFact] = list(intake.flush().facts)
+        torn = follower.torn
+        if torn:
+            sample = torn[:200].decode(errors="replace")
+            left.append(Faulted(why="torn line", sample=sample, length_bytes=len(torn)))
+    finally:
+        follower.close()
+    return [*left, *dialect.ended()]
+
+
+async def _rebuilt(
+    stage: Stage, ledger: Ledger, wanted: SessionCreated
+) -> tuple[Dialect, StoredProgress | None]:
+    """Return a dialect in the state it had at the committed offset."""
+    record = ledger.record
+    profile = stage.catalog.find(wanted.agent)
+    mode = mode_of(profile, wanted.mode)
+    dialect = dialect_of(
+        profile, mode=profile.modes.get(mode) if mode else None, model=wanted.model
+    )
+    progress = await stage.store.progress(record.id)
+    if progress is None or progress.run != record.run:
+        dialect.order(opening(wanted, ledger, resume=False))
+        return dialect, None
+    start = record.run_offset
+    if progress.snapshot is not None and progress.snapshot_offset >= record.run_offset:
+        try:
+            dialect.restore(progress.snapshot)
+            start = progress.snapshot_offset
+        except ValueError:
+            # Taken by another version: the journal says it all again.
+            dialect.order(opening(wanted, ledger, resume=False))
+    else:
+        dialect.order(opening(wanted, ledger, resume=False))
+    feed_again(dialect, journal_of(stage, record.id).stdout, start=start, end=progress.offset)
+    return dialect, progress
+
+
+def feed_again(dialect: Dialect, file: Path, *, start: int, end: int) -> None:
+    """Feed the lines between two offsets, whose facts are stored and whose answers were sent."""
+    with file.open("rb") as journal:
+        journal.seek(start)
+        while start < end:
+            line = journal.readline()
+            if not line:
+                return
+            start += len(line)
+            dialect.feed(line.rstrip(b"\n"))
+
+
+_SIGNS = (
+    "message-streamed",
+    "thought-streamed",
+    "user-echoed",
+    "tool-called",
+    "tool-changed",
+    "plan-shown",
+    "permission-asked",
+    "question-asked",
+    "turn-ended",
+    "turn-failed",
+)
+
+
+async def _has_reacted(stage: Stage, session: str) -> bool:
+    """Whether the agent did anything since the newest turn was started."""
+    newest = await stage.store.last_events(session, kinds=(*_SIGNS, "turn-started"), limit=1)
+    return bool(newest) and not isinstance(newest[0].fact, TurnStarted)
+
+
+def _redeliver(
+    ledger: Ledger, live: LiveSession, intents: list[UnwrittenIntent], *, reacted: bool
+) -> None:
+    """Decide for each open intent whether it is written again.
+
+    An answer, an interrupt or a setting may come twice without harm. A prompt may not: unless the
+    journal shows that the agent reacted, nobody can know, and that is what we say.
+    """
+    if not intents:
+        return
+    # We may have died in the middle of a line; a newline ends it, and an empty line means nothing.
+    letters = [Letter((), b"\n")]
+    for intent in intents:
+        if intent.body is not None:
+            letters.append(Letter((intent.number,), intent.body))
+            continue
+        turn = ledger.record.turn
+        facts: list[AnyFact] = []
+        if turn is not None and turn.number == intent.turn and turn.state is TurnState.RUNNING:
+            fact = TurnDelivered if reacted else DeliveryDoubted
+            facts.append(fact(turn=turn.number))
+        ledger.write(*facts, written=(intent.number,))
+    live.resume_delivery(letters)

@@ -1,0 +1,23 @@
+"""What every session of a host stands on, in one value."""
+
+import msgspec
+
+from bullpen.agents.catalog import Catalog
+from bullpen.model.home import Home
+from bullpen.process import Watcher
+from bullpen.sessions.hub import Hub
+from bullpen.sessions.settings import Settings
+from bullpen.store import Store
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """The host's store, watcher, catalog and settings."""
+
+    home: Home
+    store: Store
+    hub: Hub
+    watcher: Watcher
+    catalog: Catalog
+    settings: Settings
+    environment: dict[str, str]
+    """What the service itself was started with; agents get an allowlist of it."""

@@ -1,0 +1,515 @@
+"""All sessions of one host: created, queued, started, adopted again, ended, removed."""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from bullpen.errors import (
+    BullpenError,
+    InvalidSessionId,
+    MessageInvalid,
+    RequestInvalid,
+    ResumeUnsupported,
+    SessionBusy,
+    SessionIdTaken,
+    SessionNotFound,
+    SessionOver,
+)
+from bullpen.model.fact import SessionCreated, SessionRemoved, SessionRenamed, TurnQueued
+from bullpen.model.session import LIVE, OVER, SessionRecord, SessionState
+from bullpen.model.wanted import NewSession
+from bullpen.places import check_directory
+from bullpen.sessions import placing, recover
+from bullpen.sessions.launch import journal_of, launch, mode_of
+from bullpen.sessions.ledger import Ledger
+from bullpen.sessions.live import LiveSession
+from bullpen.sessions.names import is_valid, propose
+from bullpen.sessions.seating import Seating
+from bullpen.sessions.stage import Stage
+from bullpen.sessions.waste import delete_folder
+
+log = logging.getLogger("bullpen.sessions")
+
+
+class Start:
+    """One attempt to bring a session up."""
+
+    def __init__(self, *, resume: bool, keep: bool) -> None:
+        self.resume = resume
+        self.keep = keep
+        """Whether the session stays in the list when it does not come up."""
+        self.scope = anyio.CancelScope()
+        self.done = anyio.Event()
+        self.fault: BullpenError | None = None
+
+
+class Supervisor:
+    """Keeps every session of the host. Use `open`; on exit agents are left running."""
+
+    def __init__(self, stage: Stage, tasks: TaskGroup) -> None:
+        self._stage = stage
+        self._tasks = tasks
+        self._ledgers: dict[str, Ledger] = {}
+        self._live: dict[str, LiveSession] = {}
+        self._starts: dict[str, Start] = {}
+        self._keys: dict[str, anyio.Event] = {}
+        self._names: set[str] = set()
+        self._seating = Seating(stage)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, stage: Stage) -> AsyncGenerator[Self]:
+        """Adopt, bury or queue again what the service before us left; then supervise."""
+        async with anyio.create_task_group() as tasks:
+            supervisor = cls(stage, tasks)
+            await supervisor._take_over()
+            try:
+                yield supervisor
+            finally:
+                tasks.cancel_scope.cancel()
+
+    # ---- finding ------------------------------------------------------------------------
+
+    async def record(self, session: str) -> SessionRecord:
+        """Return the record of `session`.
+
+        Raises:
+            SessionNotFound: there is none, or it was removed.
+        """
+        return (await self.ledger(session)).record
+
+    async def records(self) -> list[SessionRecord]:
+        """Return all records, oldest first, as fresh as memory has them."""
+        found = await self._stage.store.records()
+        fresh = [self._ledgers[one.id].record if one.id in self._ledgers else one for one in found]
+        return [one for one in fresh if not one.removed]
+
+    async def ledger(self, session: str) -> Ledger:
+        """Return the ledger of `session`, read from the store when it is not in memory."""
+        ledger = self._ledgers.get(session)
+        if ledger is None:
+            found = await self._stage.store.records(ids=[session])
+            # Somebody else may have read it while we waited.
+            ledger = self._ledgers.get(session)
+            if ledger is None and found:
+                ledger = self._ledgers[session] = self._open_ledger(found[0])
+        if ledger is None or ledger.record.removed:
+            raise SessionNotFound(session)
+        return ledger
+
+    def live(self, session: str) -> LiveSession | None:
+        """Return the session's conversation while it has a process."""
+        return self._live.get(session)
+
+    # ---- creating -----------------------------------------------------------------------
+
+    async def create(self, wanted: NewSession, *, wait: bool = True) -> tuple[SessionRecord, bool]:
+        """Make a session and return it, and whether it is new.
+
+        With `wait`, returns when the agent answered its handshake, or when the session is queued
+        behind a cap; a session that does not come up leaves nothing behind and its error is
+        raised. Without, returns once the wish is stored.
+        """
+        if wanted.key is not None:
+            known = await self._known(wanted.key)
+            if known is not None:
+                await self._started(known, wait=wait)
+                return known.record, False
+        try:
+            ledger = await self._wish(wanted)
+        finally:
+            if wanted.key is not None:
+                self._keys.pop(wanted.key).set()
+        self._begin(ledger, Start(resume=False, keep=not wait))
+        await self._started(ledger, wait=wait)
+        return ledger.record, True
+
+    async def _known(self, key: str) -> Ledger | None:
+        """Return the session that was created with `key`; else reserve the key."""
+        while key in self._keys:
+            await self._keys[key].wait()
+        self._keys[key] = anyio.Event()
+        found = await self._stage.store.records(key=key)
+        if not found:
+            return None
+        self._keys.pop(key).set()
+        if found[0].removed:
+            why = f"idempotency key {key!r} belongs to session {found[0].id!r}, which was removed"
+            raise RequestInvalid(why)
+        return await self.ledger(found[0].id)
+
+    async def _wish(self, wanted: NewSession) -> Ledger:
+        """Check all that can be checked before anything is made, and store the wish."""
+        profile = self._stage.catalog.find(wanted.agent)
+        mode_of(profile, wanted.mode)
+        directory = check_directory(Path(wanted.directory))
+        if wanted.prompt is not None:
+            check_message(wanted.prompt)
+        session = await self._name(wanted.id)
+        try:
+            fact = await self._settled(wanted, session, profile.id, directory)
+        except BullpenError:
+            self._names.discard(session)
+            raise
+        ledger = Ledger.begin(session, fact, store=self._stage.store, hub=self._stage.hub)
+        self._ledgers[session] = ledger
+        if wanted.prompt is not None:
+            ledger.write(TurnQueued(turn=1, text=wanted.prompt))
+        await ledger.write().wait()
+        return ledger
+
+    async def _settled(
+        self, wanted: NewSession, session: str, agent: str, directory: Path
+    ) -> SessionCreated:
+        """Return the wish with its branch and base settled."""
+        site = None
+        if wanted.place == "worktree":
+            names = {"session": session, "agent": agent, "title": wanted.title}
+            site = await placing.site_of(
+                directory,
+                branch=wanted.branch,
+                base=wanted.base,
+                names=names,
+                template=self._stage.settings.branch,
+            )
+        return SessionCreated(
+            agent=agent,
+            directory=str(directory),
+            place=wanted.place,
+            repo=site.repo if site else None,
+            branch=site.branch if site else None,
+            base=site.base if site else None,
+            mode=wanted.mode,
+            model=wanted.model,
+            title=wanted.title,
+            parent=wanted.parent,
+            key=wanted.key,
+            environment=wanted.environment,
+            mcp_servers=wanted.mcp_servers,
+            setup=wanted.setup,
+            setup_timeout=wanted.setup_timeout,
+            sparse=wanted.sparse,
+            labels=wanted.labels,
+        )
+
+    async def _name(self, asked: str | None) -> str:
+        if asked is None:
+            name = propose(self._names)
+            while await self._stage.store.records(ids=[name]):
+                self._names.add(name)
+                name = propose(self._names)
+        else:
+            if not is_valid(asked):
+                raise InvalidSessionId(asked)
+            if asked in self._names or await self._stage.store.records(ids=[asked]):
+                raise SessionIdTaken(asked)
+            name = asked
+        # Nobody else may pick it between here and the commit: both are looked up in this set.
+        if name in self._names:
+            return await self._name(asked)
+        self._names.add(name)
+        return name
+
+    # ---- starting -----------------------------------------------------------------------
+
+    def _begin(self, ledger: Ledger, start: Start) -> None:
+        """Start the session now, or queue it and say why."""
+        session = ledger.record.id
+        self._starts[session] = start
+        why = self._seating.take(ledger.record)
+        if why is None:
+            ledger.write(ledger.moved(SessionState.STARTING, "there is room"))
+            self._tasks.start_soon(self._bring_up, ledger, start)
+        elif ledger.record.state is SessionState.QUEUED:
+            ledger.record.reason = f"queued: {why}"
+        else:
+            ledger.write(ledger.moved(SessionState.QUEUED, f"queued: {why}"))
+
+    async def _started(self, ledger: Ledger, *, wait: bool) -> None:
+        start = self._starts.get(ledger.record.id)
+        if start is None or not wait or ledger.record.state is SessionState.QUEUED:
+            return
+        await start.done.wait()
+        if start.fault is not None:
+            raise start.fault
+
+    async def _bring_up(self, ledger: Ledger, start: Start) -> None:
+        session = ledger.record.id
+        try:
+            with start.scope:
+                created = await self.created(session)
+                resume = start.resume and ledger.record.agent_session is not None
+                await launch(
+                    self._stage,
+                    ledger,
+                    created,
+                    resume=resume,
+                    scope=start.scope,
+                    adopt_into=self._adopt_into,
+                )
+        except BullpenError as fault:
+            start.fault = fault
+        except Exception as bug:
+            log.exception("session %s could not be started", session)
+            start.fault = BullpenError(f"{type(bug).__name__}: {bug}")
+        if ledger.record.state in OVER:
+            self._seating.leave(session)
+            if not start.keep:
+                log.info("session %s did not come up: %s", session, start.fault)
+                await self._undo_wish(ledger)
+        self._starts.pop(session, None)
+        start.done.set()
+        self._admit()
+
+    def _adopt_into(self, live: LiveSession) -> None:
+        self._live[live.record_id] = live
+        self._tasks.start_soon(self._supervise, live)
+
+    async def _supervise(self, live: LiveSession) -> None:
+        session = live.record_id
+        try:
+            await live.run()
+        except Exception:
+            log.exception("session %s: its supervision failed; its agent is ended", session)
+            await live.child.reap(grace=0)
+            ledger = self._ledgers[session]
+            if ledger.record.state in LIVE:
+                why = "a bug in bullpen, see service.log"
+                ledger.write(ledger.moved(SessionState.FAILED, why))
+            live.opened.set()
+            live.gone.set()
+        del self._live[session]
+        if session not in self._starts:
+            self._seating.leave(session)
+            self._admit()
+
+    def _admit(self) -> None:
+        """Start queued sessions for which there is room, in order."""
+        for session in self._seating.admitted():
+            ledger = self._ledgers[session]
+            start = self._starts.setdefault(session, Start(resume=True, keep=True))
+            start.keep = True
+            ledger.write(ledger.moved(SessionState.STARTING, "there is room now"))
+            self._tasks.start_soon(self._bring_up, ledger, start)
+
+    # ---- ending and coming back ---------------------------------------------------------
+
+    async def resume(
+        self, session: str, *, fresh: bool = False, prompt: str | None = None
+    ) -> SessionRecord:
+        """Bring a session that is over back, with its conversation unless `fresh`.
+
+        Raises:
+            SessionBusy: it has a process.
+            ResumeUnsupported: the agent cannot bring the conversation back. Nothing was changed.
+        """
+        ledger = await self.ledger(session)
+        if prompt is not None:
+            check_message(prompt)
+        async with ledger.gate:
+            record = ledger.record
+            if record.state not in OVER:
+                raise SessionBusy(session, record.state)
+            profile = self._stage.catalog.find(record.agent)
+            able = set(record.abilities or profile.abilities) & {"resume", "load"}
+            if not fresh and record.agent_session is not None and not able:
+                raise ResumeUnsupported(session, record.agent)
+            if prompt is not None:
+                ledger.write(TurnQueued(turn=record.turns + 1, text=prompt))
+            self._begin(ledger, Start(resume=not fresh, keep=True))
+            await self._started(ledger, wait=True)
+        return ledger.record
+
+    async def stop(self, session: str, *, grace: float | None = None) -> SessionRecord:
+        """End the session's process; the session may be resumed. A second call does nothing."""
+        ledger = await self.ledger(session)
+        grace = self._stage.settings.stop_grace if grace is None else grace
+        start = self._starts.get(session)
+        if start is not None and ledger.record.state is SessionState.STARTING:
+            start.scope.cancel()
+            await start.done.wait()
+        if ledger.record.state is SessionState.QUEUED:
+            self._seating.leave(session)
+            self._starts.pop(session, None)
+            ledger.write(ledger.moved(SessionState.STOPPED, "ended on request"))
+        live = self._live.get(session)
+        if live is not None:
+            await live.end(grace=grace, reason="ended on request")
+        await ledger.write().wait()
+        return ledger.record
+
+    async def remove(self, session: str, *, force: bool = False) -> str | None:
+        """Take a session that is over out of the lists, with its worktree and its journal.
+
+        Returns the ref that keeps what was not merged, None when there was nothing to keep. The
+        id is never used again; the session's events stay in the store.
+
+        Raises:
+            SessionBusy: it has a process.
+            WorkUnsaved: see `placing.remove`. Nothing was changed.
+        """
+        ledger = await self.ledger(session)
+        async with ledger.gate:
+            if ledger.record.state not in OVER | {SessionState.QUEUED}:
+                raise SessionBusy(session, ledger.record.state)
+            removed = await placing.remove(self._stage, ledger, force=force)
+            if ledger.record.state is SessionState.QUEUED:
+                self._seating.leave(session)
+                self._starts.pop(session, None)
+            if removed is not None:
+                ledger.write(removed)
+            await self._forget(ledger)
+        return removed.rescue if removed else None
+
+    async def rename(self, session: str, title: str) -> SessionRecord:
+        """Give the session another title."""
+        ledger = await self.ledger(session)
+        await ledger.write(SessionRenamed(title=title)).wait()
+        return ledger.record
+
+    async def send(
+        self,
+        session: str,
+        text: str,
+        *,
+        key: str | None = None,
+        sender: str | None = None,
+        replace: bool = False,
+    ) -> int:
+        """Queue a prompt and return the number of its turn once it is committed.
+
+        A session that is queued or starting takes prompts too. A second call with the same `key`
+        returns the first turn.
+
+        Raises:
+            MessageInvalid: it is empty.
+            SessionOver: the session has no process and none is coming. Nothing was queued.
+        """
+        check_message(text)
+        ledger = await self.ledger(session)
+        if key is None:
+            return await self._submit(ledger, text, key=None, sender=sender, replace=replace)
+        async with ledger.sending:
+            known = await self._turn_of(session, key)
+            if known is not None:
+                return known
+            return await self._submit(ledger, text, key=key, sender=sender, replace=replace)
+
+    async def _submit(
+        self, ledger: Ledger, text: str, *, key: str | None, sender: str | None, replace: bool
+    ) -> int:
+        record = ledger.record
+        live = self._live.get(record.id)
+        if live is not None and record.state is not SessionState.STOPPING:
+            turn, ticket = live.submit(text, key=key, sender=sender, replace=replace)
+        elif record.state in (SessionState.QUEUED, SessionState.STARTING):
+            turn = record.turns + 1
+            ticket = ledger.write(TurnQueued(turn=turn, text=text, key=key, sender=sender))
+        else:
+            raise SessionOver(record.id, record.state, record.reason)
+        await ticket.wait()
+        return turn
+
+    async def _turn_of(self, session: str, key: str) -> int | None:
+        after = 0
+        while page := await self._stage.store.events(session, after=after, kinds=("turn-queued",)):
+            after = page[-1].seq
+            for event in page:
+                if isinstance(event.fact, TurnQueued) and event.fact.key == key:
+                    return event.fact.turn
+        return None
+
+    def running(self, ledger: Ledger) -> LiveSession:
+        """Return the live session behind a ledger.
+
+        Raises:
+            SessionOver: it has no process.
+        """
+        live = self._live.get(ledger.record.id)
+        if live is None:
+            raise SessionOver(ledger.record.id, ledger.record.state, ledger.record.reason)
+        return live
+
+    async def _undo_wish(self, ledger: Ledger) -> None:
+        """Leave nothing of a session that never came up, so even its id may be asked for again."""
+        session = ledger.record.id
+        await delete_folder(journal_of(self._stage, session).folder)
+        await ledger.purge().wait()
+        self._ledgers.pop(session, None)
+        self._names.discard(session)
+
+    async def _forget(self, ledger: Ledger) -> None:
+        session = ledger.record.id
+        await ledger.write(SessionRemoved()).wait()
+        await delete_folder(journal_of(self._stage, session).folder)
+        self._ledgers.pop(session, None)
+        self._stage.hub.forget(session)
+
+    # ---- taking over --------------------------------------------------------------------
+
+    async def _take_over(self) -> None:
+        states = [state.value for state in LIVE | {SessionState.QUEUED}]
+        found = await self._stage.store.records(states=states)
+        for record in found:
+            self._ledgers[record.id] = self._open_ledger(record)
+        async with anyio.create_task_group() as tasks:
+            for record in found:
+                tasks.start_soon(self._take_over_one, self._ledgers[record.id])
+        self._admit()
+
+    async def _take_over_one(self, ledger: Ledger) -> None:
+        record = ledger.record
+        if record.state is SessionState.QUEUED:
+            self._seating.wait(record)
+            return
+        created = await self.created(record.id)
+        child = await recover.find(self._stage, ledger)
+        if record.state in (SessionState.STARTING, SessionState.STOPPING):
+            if child is not None:
+                await child.reap(grace=self._stage.settings.stop_grace)
+                child.close()
+            if record.state is SessionState.STOPPING:
+                await recover.bury(self._stage, ledger, created)
+            else:
+                ledger.write(ledger.moved(SessionState.QUEUED, "the service died over its start"))
+                self._seating.wait(record)
+            return
+        if child is None:
+            await recover.bury(self._stage, ledger, created)
+            return
+        try:
+            live = await recover.readopt(self._stage, ledger, recover.Found(child, created))
+        except BullpenError as fault:
+            log.warning("session %s cannot be taken over: %s", record.id, fault)
+            await child.reap(grace=self._stage.settings.stop_grace)
+            child.close()
+            why = f"cannot be taken over: {fault}"
+            await ledger.write(ledger.moved(SessionState.FAILED, why)).wait()
+            return
+        self._seating.keep(record)
+        self._adopt_into(live)
+
+    def _open_ledger(self, record: SessionRecord) -> Ledger:
+        return Ledger(record, store=self._stage.store, hub=self._stage.hub)
+
+    async def created(self, session: str) -> SessionCreated:
+        """Return the wish the session began with."""
+        event = await self._stage.store.first_fact(session, kind="session-created")
+        assert event is not None, "every story begins with it"
+        assert isinstance(event.fact, SessionCreated), "asked for by kind"
+        return event.fact
+
+
+def check_message(text: str) -> None:
+    """Refuse a prompt that says nothing.
+
+    Raises:
+        MessageInvalid: it is empty or white space.
+    """
+    if not text.strip():
+        raise MessageInvalid("it is empty")
