@@ -18,6 +18,7 @@ from bullpen.agents.dialect import AnyOrder, SetMode, SetModel
 from bullpen.errors import (
     AskNotFound,
     BullpenError,
+    LandingConflict,
     NotARepository,
     NothingToLand,
 )
@@ -297,7 +298,7 @@ class Bullpen:
                 checkout=Path(record.directory),
             )
         except BullpenError as refusal:
-            files = list(getattr(refusal, "files", ()))
+            files = list(refusal.files) if isinstance(refusal, LandingConflict) else []
             await ledger.write(
                 LandingRefused(target=target or "", why=str(refusal), conflicts=files)
             ).wait()

@@ -219,11 +219,11 @@ class LiveSession:
                 self._tasks = tasks
                 tasks.start_soon(self._read)
                 tasks.start_soon(self._write)
-                ending = await self.child.wait()
+                await self.child.wait()
                 tasks.cancel_scope.cancel()
             self._tasks = None
             with anyio.CancelScope(shield=True):
-                await self._finish(ending)
+                await self._finish(await self.child.wait())
         finally:
             self._follower.close()
             self.child.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bullpen import git, places
-from bullpen.errors import CommandFailed, NotARepository, WorkUnsaved
+from bullpen.errors import BranchTaken, CommandFailed, NotARepository, WorkUnsaved
 from bullpen.model.fact import PlacePrepared, PlaceRemoved, SessionCreated, SetupEnded, SetupPrinted
 from bullpen.model.session import SessionRecord
 from bullpen.sessions.ledger import Ledger
@@ -42,7 +42,8 @@ async def site_of(
         title=names["title"],
         user=_user(),
     )
-    await git.check_branch_free(repository.root, name)
+    if await git.branch_exists(repository.root, name):
+        raise BranchTaken(name, repository.root)
     start = await git.resolve(repository.root, base or "HEAD")
     return Site(str(repository.root), name, base or repository.head_branch or start)
 
@@ -151,9 +152,7 @@ async def remove(stage: Stage, ledger: Ledger, *, force: bool) -> PlaceRemoved |
         raise WorkUnsaved(record.id, path, unsaved)
     rescue = None
     if unsaved:
-        rescue = await git.save_rescue(
-            repo, path if path.is_dir() else None, record.id, branch=record.branch
-        )
+        rescue = await git.save_rescue(repo, path, record.id, branch=record.branch)
     if path.is_dir():
         await git.remove_worktree(repo, path, force=True)
     if await git.branch_exists(repo, record.branch):

@@ -10,7 +10,7 @@ from bullpen.errors import RequestInvalid
 from bullpen.model.fact import OrderDone, OrderRefused
 from bullpen.model.session import OVER, SessionRecord, SessionState
 from bullpen.model.story import settled
-from bullpen.sessions.hub import Hub
+from bullpen.sessions.hub import Hub, Listener
 from bullpen.sessions.ledger import Ledger
 from bullpen.sessions.live import LiveSession
 from bullpen.store import Store
@@ -87,15 +87,24 @@ async def carry_out(
             live.order(order)
         except OrderImpossible as refusal:
             raise RequestInvalid(str(refusal)) from refusal
+        answer = None
         with anyio.move_on_after(_ORDER_PATIENCE):
-            while ledger.record.state not in OVER | {SessionState.STOPPING}:
-                answer = await _answer_to(store, ledger.record.id, name, after)
-                if isinstance(answer, OrderDone):
-                    return
-                if answer is not None:
-                    raise RequestInvalid(f"the agent refused {name}: {answer.message}")
-                await listener.wait()
-    raise RequestInvalid(f"the agent did not answer {name}")
+            answer = await _answered(store, ledger, listener, name, after)
+    if answer is None:
+        raise RequestInvalid(f"the agent did not answer {name}")
+    if isinstance(answer, OrderRefused):
+        raise RequestInvalid(f"the agent refused {name}: {answer.message}")
+
+
+async def _answered(
+    store: Store, ledger: Ledger, listener: Listener, name: str, after: int
+) -> OrderDone | OrderRefused | None:
+    while ledger.record.state not in OVER | {SessionState.STOPPING}:
+        answer = await _answer_to(store, ledger.record.id, name, after)
+        if answer is not None:
+            return answer
+        await listener.wait()
+    return None
 
 
 async def _answer_to(
