@@ -137,7 +137,7 @@ def _queued(record: SessionRecord, fact: TurnQueued, at: float) -> None:
     record.queue.append(fact.turn)
     record.used_at = at
     if not record.title:
-        record.title = _line(fact.text, at_end=False)
+        record.title = _heading(fact.text)
 
 
 def _started(record: SessionRecord, fact: TurnStarted, at: float) -> None:
@@ -272,6 +272,15 @@ def _place_removed(record: SessionRecord, fact: PlaceRemoved, _at: float) -> Non
 
 def _removed(record: SessionRecord, _fact: SessionRemoved, _at: float) -> None:
     record.removed = True
+
+
+def _heading(text: str) -> str:
+    """Return the first line of a prompt that reads like one, without Markdown's marks."""
+    for line in text.splitlines():
+        words = line.lstrip("#-*> `").strip()
+        if words and not words.startswith("%%"):
+            return words[:_LAST_LINE]
+    return ""
 
 
 def _line(text: str, *, at_end: bool) -> str:

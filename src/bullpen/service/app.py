@@ -20,7 +20,14 @@ log = logging.getLogger("bullpen.service")
 
 def make_app(bullpen: Bullpen, *, shut_down: Callable[[], None]) -> FastAPI:
     """Return the application that serves `bullpen`."""
-    app = FastAPI(title="Bullpen", version=VERSION, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Bullpen",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        # The socket is the user's own; a plain `curl -d` may leave the header out.
+        strict_content_type=False,
+    )
     app.state.bullpen = bullpen
     app.state.shut_down = shut_down
     for one in (sessions, conversations, hosts):
