@@ -132,7 +132,7 @@ class Bullpen:
         """
         ledger = await self._supervisor.ledger(session)
         self._supervisor.running(ledger).interrupt()
-        await ledger.write().wait()
+        await ledger.committed()
         return ledger.record
 
     async def resume(
@@ -211,19 +211,19 @@ class Bullpen:
         self, session: str, *, count: int = 1, turn: int | None = None
     ) -> list[reading.Message]:
         """See `reading.messages`."""
-        await self._supervisor.ledger(session)
+        await (await self._supervisor.ledger(session)).committed()
         return await reading.messages(self._stage.store, session, count=count, turn=turn)
 
     async def log(self, session: str) -> list[reading.Entry]:
         """See `reading.log`."""
-        await self._supervisor.ledger(session)
+        await (await self._supervisor.ledger(session)).committed()
         return await reading.log(self._stage.store, session)
 
     async def events(
         self, session: str, *, after: int = 0, limit: int = 1000, kinds: Sequence[str] = ()
     ) -> list[Event]:
         """Return stored events with a `seq` above `after`, in order."""
-        await self._supervisor.ledger(session)
+        await (await self._supervisor.ledger(session)).committed()
         if not kinds:
             recent = self._stage.hub.recent(session, after=after)
             if recent is not None:

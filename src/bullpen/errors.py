@@ -4,6 +4,7 @@ BullpenError
   ProgramNotFound       a program we were told to run is not installed
   CommandFailed         a short command ended with another code than 0
   CommandTimedOut       a short command took longer than it was given
+  ProcessGone           the process we were writing to has ended
   IllegalMove           a session was asked to enter a state it cannot reach
   SessionNotFound       no session has that id
   SessionIdTaken        the id asked for belongs to another session, now or earlier
@@ -25,6 +26,18 @@ BullpenError
   NotARepository        a worktree was asked for outside of a git repository
   BranchTaken           the branch asked for exists already
   RefUnknown            git knows no such branch, tag or commit
+  BranchInvalid         git does not allow the name asked for as a branch
+  BranchBusy            a worktree has the branch checked out
+  BranchMoved           the branch is no longer at the commit it was found at
+  RepositoryBusy        another held the lock of a repository for too long
+  PlaceTaken            the folder a worktree is to be made in is not empty
+  WorktreeUnknown       the folder is no worktree of the repository
+  WorktreeDirty         a worktree to be removed holds uncommitted work
+  RemovalFailed         a folder could not be deleted as a whole
+  OperationUnfinished   a merge, rebase or the like is under way
+  CommitUnreachable     a checkout cannot be moved forward to the commit
+  TargetMissing         there is no branch to land on
+  TemplateInvalid       a template for names does not say what it must
   WorkUnsaved           a place holds work that is neither committed nor merged
   LandingConflict       a branch does not merge cleanly
   CheckoutDirty         local changes stand in the way of a merge
@@ -39,6 +52,9 @@ BullpenError
   ServiceUnreachable    no service answers at the socket
   ServiceStopping       the service is on its way down; ask again
   RequestInvalid        a request does not have the form it must have
+  RemoteError           the service told of an error this version has no class for
+  WaitTimedOut          the time given to a wait ran out
+  TurnNotCompleted      a turn somebody waited for ended otherwise, or needs the user
 
 An error is data: its fields say what happened, `str()` says it in one sentence, `hint` says what
 to do next. Doors (cli, service, client) add the exit code or the HTTP status; errors know nothing
@@ -116,6 +132,16 @@ class CommandTimedOut(BullpenError):
 
     def __str__(self) -> str:
         return f"command {' '.join(self.argv[:3])!r} did not end within {self.timeout:g} s"
+
+
+@dataclass(eq=False)
+class ProcessGone(BullpenError):
+    """The process we were writing to has ended."""
+
+    pid: int
+
+    def __str__(self) -> str:
+        return f"process {self.pid} has ended"
 
 
 @dataclass(eq=False)
@@ -441,6 +467,183 @@ class RefUnknown(BullpenError):
 
 
 @dataclass(eq=False)
+class BranchInvalid(BullpenError):
+    """Git does not allow the name asked for as a branch."""
+
+    branch: str
+
+    def __str__(self) -> str:
+        return f"invalid branch name: {self.branch!r}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return (
+            "`git help check-ref-format` has the rules; letters, digits, `-`, `_` and `/` are safe"
+        )
+
+
+@dataclass(eq=False)
+class BranchBusy(BullpenError):
+    """A worktree has the branch checked out. Nothing was changed."""
+
+    branch: str
+    worktree: Path
+
+    def __str__(self) -> str:
+        return f"branch {self.branch!r} is checked out in {str(self.worktree)!r}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return "do it from there, or switch that worktree to another branch"
+
+
+@dataclass(eq=False)
+class BranchMoved(BullpenError):
+    """The branch is no longer at the commit it was found at. Nothing was changed."""
+
+    branch: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"branch {self.branch!r} is no longer at commit {self.expected[:12]!r}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return "somebody else moves it; try again"
+
+
+@dataclass(eq=False)
+class RepositoryBusy(BullpenError):
+    """Another held the lock of a repository for too long. Nothing was changed."""
+
+    repo: Path
+    waited: float
+
+    def __str__(self) -> str:
+        return f"repository {str(self.repo)!r} was locked for {self.waited:g} s"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return "another bullpen process works on it, or hangs; try again"
+
+
+@dataclass(eq=False)
+class PlaceTaken(BullpenError):
+    """The folder a worktree is to be made in is not empty. Nothing was changed."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"folder exists already and is not empty: {str(self.path)!r}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return "move it out of the way; it may hold work"
+
+
+@dataclass(eq=False)
+class WorktreeUnknown(BullpenError):
+    """The folder is no worktree of the repository, or is its main one. Nothing was changed."""
+
+    path: Path
+    repo: Path
+
+    def __str__(self) -> str:
+        return f"{str(self.path)!r} is no linked worktree of {str(self.repo)!r}"
+
+
+@dataclass(eq=False)
+class WorktreeDirty(BullpenError):
+    """A worktree to be removed holds uncommitted work. Nothing was removed."""
+
+    path: Path
+    files: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"worktree {str(self.path)!r} holds {len(self.files)} uncommitted files"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return f"among them: {', '.join(self.files[:5])}"
+
+
+@dataclass(eq=False)
+class RemovalFailed(BullpenError):
+    """A folder could not be deleted as a whole; part of it may be gone."""
+
+    path: Path
+    why: str
+
+    def __str__(self) -> str:
+        return f"cannot delete {str(self.path)!r}: {self.why}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return "files of another user or a mount may be inside; delete it by hand, then try again"
+
+
+@dataclass(eq=False)
+class OperationUnfinished(BullpenError):
+    """A merge, rebase or the like is under way in a working tree. Nothing was changed."""
+
+    path: Path
+    operation: str
+
+    def __str__(self) -> str:
+        return f"a {self.operation} is under way in {str(self.path)!r}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return "finish or abort it first; `git status` there says how"
+
+
+@dataclass(eq=False)
+class CommitUnreachable(BullpenError):
+    """A checkout cannot be moved forward to the commit. Nothing was changed."""
+
+    commit: str
+    checkout: Path
+
+    def __str__(self) -> str:
+        return f"{str(self.checkout)!r} cannot be moved forward to commit {self.commit[:12]!r}"
+
+
+@dataclass(eq=False)
+class TargetMissing(BullpenError):
+    """There is no branch to land on. Nothing was changed."""
+
+    checkout: Path
+    why: str
+
+    def __str__(self) -> str:
+        return f"no branch to land on in {str(self.checkout)!r}: {self.why}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return "switch to a branch that has a commit, or name one as the target"
+
+
+@dataclass(eq=False)
+class TemplateInvalid(BullpenError):
+    """A template for names does not say what it must."""
+
+    template: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"template {self.template!r} is invalid: {self.why}"
+
+
+@dataclass(eq=False)
 class WorkUnsaved(BullpenError):
     """A place holds work that is neither committed nor merged."""
 
@@ -643,3 +846,62 @@ class RequestInvalid(BullpenError):
 
     def __str__(self) -> str:
         return f"invalid request: {self.why}"
+
+
+@dataclass(eq=False)
+class RemoteError(BullpenError):
+    """The service told of an error this version has no class for."""
+
+    remote_code: str
+    message: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def code(self) -> str:
+        """The service's own code."""
+        return self.remote_code
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return self.advice
+
+
+@dataclass(eq=False)
+class WaitTimedOut(BullpenError):
+    """The time given to a wait ran out; the session goes on."""
+
+    session: str
+    timeout: float
+
+    def __str__(self) -> str:
+        return f"session {self.session!r} did not settle within {self.timeout:g} s"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return f"the agent keeps working; wait again with `bullpen wait {self.session}`"
+
+
+@dataclass(eq=False)
+class TurnNotCompleted(BullpenError):
+    """A turn somebody waited for ended otherwise, or needs the user first."""
+
+    session: str
+    turn: int
+    outcome: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        why = f": {self.why}" if self.why else ""
+        return f"turn {self.turn} of session {self.session!r} is {self.outcome}{why}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        if self.outcome in ("asking", "waiting"):
+            return f"answer it: `bullpen answer {self.session}`"
+        return f"see what happened: `bullpen logs {self.session}`"

@@ -3,7 +3,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from bullpen.store.schema import EVENTS, STATE
 
 
 @asynccontextmanager
-async def opened(folder: Path, *, url: str | None = None) -> AsyncIterator[Store]:
+async def opened(folder: Path, *, url: str | None = None) -> AsyncGenerator[Store]:
     async with Store.open(folder, lock=folder / "service.lock", url=url) as store:
         yield store
 

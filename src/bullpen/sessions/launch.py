@@ -8,7 +8,6 @@ from typing import Any
 import anyio
 import msgspec
 
-import bullpen
 from bullpen.agents.catalog import command_of, dialect_of
 from bullpen.agents.dialect import Open
 from bullpen.errors import (
@@ -87,7 +86,7 @@ async def launch(
         live = await _start(stage, ledger, wanted, profile, resume=resume)
         adopt_into(live)
         # Prompts may have come before there was a process to send them to.
-        await ledger.write().wait()
+        await ledger.committed()
         await live.load_texts()
         live.open(opening(wanted, ledger, resume=resume))
         await _shaken(ledger, live, profile)
@@ -103,9 +102,7 @@ async def _start(
 ) -> LiveSession:
     session = ledger.record.id
     mode = mode_of(profile, wanted.mode)
-    argv = command_of(
-        profile, mode=mode, python=sys.executable, package=Path(bullpen.__file__).parent
-    )
+    argv = command_of(profile, mode=mode, python=sys.executable, package=Path(__file__).parents[1])
     run = ledger.record.run + 1
     journal = journal_of(stage, session)
     offset = journal.prepare(run=run)

@@ -32,6 +32,7 @@ class Ledger:
         """Held while a prompt with an idempotency key is looked up and queued."""
         self._store = store
         self._hub = hub
+        self._last: Ticket | None = None
 
     @classmethod
     def begin(cls, session: str, fact: SessionCreated, *, store: Store, hub: Hub) -> "Ledger":
@@ -62,6 +63,11 @@ class Ledger:
         return self._commit(
             events, progress=progress, intents=intents, written=written, after=after
         )
+
+    async def committed(self) -> None:
+        """Return when all that `record` shows stands in the store too."""
+        if self._last is not None and not self._last.is_done:
+            await self._last.wait()
 
     def purge(self) -> Ticket:
         """Delete the whole story, of a session that never came up. Nothing may be written after."""
@@ -112,7 +118,8 @@ class Ledger:
             written=written,
             record=_encoder.encode(self.record) if events else None,
         )
-        return self._store.add(batch, after=committed)
+        self._last = self._store.add(batch, after=committed)
+        return self._last
 
 
 def _derived(record: SessionRecord) -> tuple[SessionState, str]:

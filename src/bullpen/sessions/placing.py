@@ -1,17 +1,29 @@
 """Making the place a session works in, and taking it away again without losing work."""
 
+import codecs
 import getpass
+import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from bullpen import git, places
-from bullpen.errors import BranchTaken, CommandFailed, NotARepository, WorkUnsaved
+from bullpen.errors import (
+    BranchTaken,
+    BullpenError,
+    NotARepository,
+    SetupFailed,
+    WorkUnsaved,
+)
 from bullpen.model.fact import PlacePrepared, PlaceRemoved, SessionCreated, SetupEnded, SetupPrinted
 from bullpen.model.session import SessionRecord
+from bullpen.process import whole_environment
 from bullpen.sessions.ledger import Ledger
 from bullpen.sessions.stage import Stage
+
+log = logging.getLogger("bullpen.sessions")
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -81,7 +93,7 @@ async def _worktree(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> Pla
     else:
         commit = await git.restore_worktree(repo, path, branch=branch, sparse=wanted.sparse)
     try:
-        included = await _include(repo, path)
+        included = await _include(repo, path, wanted)
         made = PlacePrepared(
             path=str(path),
             branch=branch,
@@ -99,36 +111,46 @@ async def _worktree(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> Pla
 
 async def unmake(repo: Path, path: Path, *, branch: str | None, commit: str | None) -> None:
     """Take away a place nobody worked in. The branch goes only while it is where we put it."""
-    with suppress(CommandFailed):
+    with suppress(BullpenError):
         await git.remove_worktree(repo, path, force=True)
     if branch is not None and commit is not None:
-        with suppress(CommandFailed):
+        with suppress(BullpenError):
             await git.delete_branch(repo, branch, expected=commit)
 
 
-async def _include(repo: Path, path: Path) -> int:
-    patterns = places.read_includes(repo)
-    if not patterns:
+async def _include(repo: Path, path: Path, wanted: SessionCreated) -> int:
+    if not (repo / places.INCLUDE_FILE).is_file():
         return 0
-    done = await places.include_files(
-        repo, path, patterns=patterns, matching=git.untracked_matching
-    )
-    return len(done.copied)
+
+    async def matching(patterns: Sequence[str]) -> Sequence[str]:
+        return await git.untracked_matching(repo, patterns)
+
+    ignored = await git.ignored_files(repo)
+    default = "link" if wanted.include == "link" else "copy"
+    done = await places.include(repo, path, ignored=ignored, matching=matching, default=default)
+    for skipped in done.skipped:
+        log.warning("%s did not come along to %s: %s", skipped.path, path, skipped.why)
+    return len(done.copied) + len(done.linked)
 
 
 async def _set_up(stage: Stage, ledger: Ledger, wanted: SessionCreated, path: Path) -> None:
     if not wanted.setup:
         return
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def printed(text: str) -> None:
-        ledger.write(SetupPrinted(text=text))
+    def printed(piece: bytes) -> None:
+        ledger.write(SetupPrinted(text=decoder.decode(piece)))
 
-    environment = dict(stage.environment) | wanted.environment
-    environment |= {"BULLPEN_SESSION": ledger.record.id, "BULLPEN_PLACE": str(path)}
+    marks = {"BULLPEN_SESSION": ledger.record.id, "BULLPEN_PLACE": str(path)}
+    environment = whole_environment(stage.environment, user=wanted.environment | marks)
     timeout = wanted.setup_timeout or stage.settings.setup_timeout
-    await places.run_setup(
-        wanted.setup, cwd=path, env=environment, timeout=timeout, on_output=printed
-    )
+    try:
+        await places.run_setup(
+            wanted.setup, cwd=path, env=environment, timeout=timeout, on_output=printed
+        )
+    except SetupFailed as fault:
+        await ledger.write(SetupEnded(exit_code=fault.exit_code)).wait()
+        raise
     ledger.write(SetupEnded(exit_code=0))
 
 
@@ -157,7 +179,7 @@ async def remove(stage: Stage, ledger: Ledger, *, force: bool) -> PlaceRemoved |
         await git.remove_worktree(repo, path, force=True)
     if await git.branch_exists(repo, record.branch):
         tip = await git.resolve(repo, f"refs/heads/{record.branch}")
-        with suppress(CommandFailed):
+        with suppress(BullpenError):
             await git.delete_branch(repo, record.branch, expected=tip)
     return PlaceRemoved(path=str(path), rescue=rescue)
 

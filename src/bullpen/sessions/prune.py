@@ -3,7 +3,6 @@
 import time
 from pathlib import Path
 
-import anyio.to_thread
 import msgspec
 
 from bullpen.errors import BullpenError
@@ -64,7 +63,7 @@ async def _items(stage: Stage, record: SessionRecord) -> list[Item]:
         folders.append(("worktree", Path(record.path)))
     for kind, folder in folders:
         if folder.is_dir():
-            size = await anyio.to_thread.run_sync(measure, folder)
+            size = await measure(folder)
             items.append(
                 Item(
                     kind=kind,

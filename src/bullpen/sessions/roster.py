@@ -8,7 +8,6 @@ from pathlib import Path
 import anyio
 import msgspec
 
-import bullpen
 from bullpen.agents.catalog import command_of
 from bullpen.errors import CommandFailed, CommandTimedOut, ProgramNotFound
 from bullpen.model.agent import AgentProfile
@@ -54,7 +53,7 @@ async def look(stage: Stage, *, versions: bool) -> list[Agent]:
 
 
 async def _look_at(stage: Stage, profile: AgentProfile, *, versions: bool) -> Agent:
-    package = Path(bullpen.__file__).parent
+    package = Path(__file__).parents[1]
     argv = command_of(profile, mode=None, python=sys.executable, package=package)
     path = stage.environment.get("PATH", os.defpath)
     program = shutil.which(argv[0], path=path)

@@ -160,7 +160,7 @@ class Supervisor:
         self._ledgers[session] = ledger
         if wanted.prompt is not None:
             ledger.write(TurnQueued(turn=1, text=wanted.prompt))
-        await ledger.write().wait()
+        await ledger.committed()
         return ledger
 
     async def _settled(
@@ -340,7 +340,7 @@ class Supervisor:
         live = self._live.get(session)
         if live is not None:
             await live.end(grace=grace, reason="ended on request")
-        await ledger.write().wait()
+        await ledger.committed()
         return ledger.record
 
     async def remove(self, session: str, *, force: bool = False) -> str | None:
@@ -405,7 +405,7 @@ class Supervisor:
     ) -> int:
         record = ledger.record
         live = self._live.get(record.id)
-        if live is not None and record.state is not SessionState.STOPPING:
+        if live is not None and record.state not in OVER | {SessionState.STOPPING}:
             turn, ticket = live.submit(text, key=key, sender=sender, replace=replace)
         elif record.state in (SessionState.QUEUED, SessionState.STARTING):
             turn = record.turns + 1

@@ -67,6 +67,9 @@ async def wait_for(
         while not is_enough():
             await listener.wait()
     found = done()
+    for session in found:
+        # Whoever is told of the end may read what was said, and must find it.
+        await ledgers[session].committed()
     pending = [session for session in ledgers if session not in found]
     records = {session: ledger.record for session, ledger in ledgers.items()}
     return Waited(patience.cancelled_caught, found, pending, records)

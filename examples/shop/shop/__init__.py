@@ -1,0 +1,1 @@
+"""Products, a cart, prices and receipts. All money is whole cents."""

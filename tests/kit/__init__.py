@@ -1,0 +1,1 @@
+"""Scenes that several test folders play in."""

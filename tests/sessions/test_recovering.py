@@ -1,0 +1,297 @@
+"""What survives a service that is killed. The service is a real process here."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from bullpen.model.fact import (
+    AgentAdopted,
+    DeliveryDoubted,
+    MessageStreamed,
+    TurnDelivered,
+    TurnEnded,
+    TurnStarted,
+)
+from bullpen.model.session import SessionRecord
+from bullpen.process import Identity, marked
+from bullpen.store import NewIntent
+from kit.world import World, all_events, until
+
+SERVE = """
+import os, sys
+from bullpen.model.home import Home
+from bullpen.service.serve import main
+sys.exit(main(Home.of(os.environ)))
+"""
+
+
+@contextmanager
+def service(world: World) -> Generator[subprocess.Popen[bytes]]:
+    """Run a real service; the test may kill it."""
+    log = (world.folder / "service.log").open("ab")
+    with log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE], env=world.environment, stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Door:
+    """A tiny client that waits for the service to come up."""
+
+    def __init__(self, world: World) -> None:
+        transport = httpx.AsyncHTTPTransport(uds=str(world.home.socket))
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://host", timeout=30)
+
+    async def call(self, method: str, path: str, **body: object) -> dict[str, object]:
+        with anyio.fail_after(30):
+            while True:
+                try:
+                    answer = await self.http.request(method, path, json=body or None)
+                except httpx.TransportError:
+                    await anyio.lowlevel.checkpoint()
+                    continue
+                assert answer.status_code < 300, answer.text
+                return answer.json()
+
+
+async def test_a_turn_goes_on_while_no_service_runs_and_is_heard_to_its_end(world: World):
+    gate = world.folder / "gate"
+    prompt = f"%% say before\n%% wait-file {gate}\n%% say after\n%% write done.txt yes"
+    door = Door(world)
+    with service(world) as first:
+        record = await door.call(
+            "POST", "/v1/sessions", agent="demo", path=str(world.work), prompt=prompt
+        )
+        session = str(record["id"])
+        while (await door.call("GET", f"/v1/sessions/{session}")).get("last_line") != "before":
+            pass
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    # Nobody supervises; the agent does its work all the same.
+    gate.touch()
+    with anyio.fail_after(10):
+        while not (world.work / "done.txt").exists():
+            await anyio.lowlevel.checkpoint()
+    async with world.host() as bullpen:
+        with anyio.fail_after(20):
+            await bullpen.wait([session])
+        assert [one.text for one in await bullpen.messages(session, count=9)] == ["before", "after"]
+        events = await all_events(bullpen, session)
+        assert [e.seq for e in events] == list(range(1, len(events) + 1))
+        assert sum(isinstance(e.fact, AgentAdopted) for e in events) == 1
+        assert sum(isinstance(e.fact, TurnEnded) for e in events) == 1
+        # The conversation goes on with the same process.
+        assert (await bullpen.session(session)).run == 1
+        await bullpen.send(session, "%% say again")
+        with anyio.fail_after(20):
+            await bullpen.wait([session])
+        assert (await bullpen.session(session)).last_line == "again"
+
+
+@pytest.mark.torture
+async def test_nothing_is_lost_or_doubled_however_often_the_service_is_killed(world: World):
+    """Kills the service at arbitrary moments of a long stream, again and again."""
+    lines = 3000
+    numbered = "\n".join(f"%% say {n};" for n in range(lines))
+    (world.work / "script.txt").write_text(numbered)
+    door = Door(world)
+    with service(world) as first:
+        record = await door.call("POST", "/v1/sessions", agent="demo", path=str(world.work))
+        session = str(record["id"])
+        await door.call("POST", f"/v1/sessions/{session}/turns", text="%% play script.txt")
+        first.kill()
+    for round_ in range(4):
+        with service(world) as again:
+            await door.call("GET", "/v1/health")
+            for _ in range(round_ * 3):
+                await door.call("GET", f"/v1/sessions/{session}")
+            again.kill()
+    async with world.host() as bullpen:
+        with anyio.fail_after(60):
+            await bullpen.wait([session])
+        messages = await bullpen.messages(session, count=10 * lines)
+        assert "".join(one.text for one in messages) == "".join(f"{n};" for n in range(lines))
+        events = await all_events(bullpen, session)
+        assert [e.seq for e in events] == list(range(1, len(events) + 1))
+        assert [e.fact.turn for e in events if isinstance(e.fact, TurnStarted)] == [1]
+        assert [e.fact.turn for e in events if isinstance(e.fact, TurnEnded)] == [1]
+
+
+async def test_a_permission_asked_before_the_restart_can_be_answered_after_it(world: World):
+    async with world.host(end=False) as bullpen:
+        record, _ = await bullpen.create(world.wish(prompt="%% ask Delete it?\n%% say went on"))
+        await until(bullpen, record.id, lambda one: one.state == "asking")
+    async with world.host() as bullpen:
+        assert (await bullpen.session(record.id)).state == "asking"
+        await bullpen.answer(record.id, allow=True)
+        with anyio.fail_after(20):
+            await bullpen.wait([record.id])
+        assert (await bullpen.session(record.id)).last_line == "went on"
+
+
+async def test_queued_prompts_are_sent_after_a_restart(world: World):
+    gate = world.folder / "gate"
+    async with world.host(end=False) as bullpen:
+        record, _ = await bullpen.create(world.wish(prompt=f"%% wait-file {gate}"))
+        await bullpen.send(record.id, "%% say second")
+        await bullpen.send(record.id, "%% say third")
+    async with world.host() as bullpen:
+        gate.touch()
+        with anyio.fail_after(20):
+            await bullpen.wait([record.id])
+        said = [one.text for one in await bullpen.messages(record.id, count=9)]
+        assert said == ["second", "third"]
+
+
+async def test_an_agent_that_died_meanwhile_is_failed_with_its_last_words(world: World):
+    gate = world.folder / "gate"
+    async with world.host(end=False) as bullpen:
+        prompt = f"%% wait-file {gate}\n%% say last words\n%% crash 5"
+        record, _ = await bullpen.create(world.wish(prompt=prompt))
+        record = await until(bullpen, record.id, lambda one: one.state == "working")
+    gate.touch()
+    with anyio.fail_after(10):
+        while not (world.home.sessions / record.id / "exit").exists():
+            await anyio.lowlevel.checkpoint()
+    async with world.host() as bullpen:
+        record = await bullpen.session(record.id)
+        assert (record.state, record.exit_code, record.last_line) == ("failed", 5, "last words")
+        assert record.turn is not None
+        assert record.turn.state == "failed"
+        assert (await bullpen.resume(record.id)).state == "idle"
+
+
+async def test_a_process_nobody_saw_end_is_lost_and_can_be_resumed(world: World):
+    async with world.host(end=False) as bullpen:
+        record, _ = await bullpen.create(world.wish())
+    assert record.pid is not None
+    assert record.start_time is not None
+    os.killpg(record.pid, signal.SIGKILL)
+    identity = Identity(record.pid, record.start_time)
+    with anyio.fail_after(10):
+        while identity.alive():
+            await anyio.lowlevel.checkpoint()
+    async with world.host() as bullpen:
+        record = await bullpen.session(record.id)
+        assert record.state == "lost"
+        record = await bullpen.resume(record.id)
+        assert (record.state, record.run) == ("idle", 2)
+
+
+def _intent(session: str) -> NewIntent:
+    return NewIntent(900, 1, "prompt", 1, None)
+
+
+async def test_a_prompt_whose_delivery_is_unknown_is_shown_and_never_repeated(world: World):
+    async with world.host(end=False) as bullpen:
+        record, _ = await bullpen.create(world.wish())
+    # As if the service had died between the commit of the intent and the write.
+    async with world.host(end=False) as bullpen:
+        ledger = await bullpen._supervisor.ledger(record.id)
+        from_queue = await _pretend_started(bullpen, ledger, record)
+    assert from_queue == 1
+    async with world.host() as bullpen:
+        record = await bullpen.session(record.id)
+        assert record.turn is not None
+        assert (record.turn.doubted, record.turn.delivered) == (True, False)
+        events = await all_events(bullpen, record.id)
+        assert sum(isinstance(e.fact, DeliveryDoubted) for e in events) == 1
+    async with world.host(end=False) as bullpen:
+        events = await all_events(bullpen, record.id)
+        assert sum(isinstance(e.fact, DeliveryDoubted) for e in events) == 1
+        assert not any(isinstance(e.fact, TurnDelivered) for e in events)
+    assert "never sent" not in (world.home.sessions / record.id / "out.jsonl").read_text()
+
+
+async def _pretend_started(bullpen: object, ledger: object, record: SessionRecord) -> int:
+    from bullpen.model.fact import TurnQueued  # noqa: PLC0415
+
+    write = ledger.write  # pyright: ignore
+    await write(
+        TurnQueued(turn=1, text="%% say never sent"),
+        TurnStarted(turn=1, run=1),
+        intents=[_intent(record.id)],
+    ).wait()
+    return 1
+
+
+async def test_a_doubted_turn_can_be_given_up_and_the_session_goes_on(world: World):
+    world.configure("interrupt_grace = 0.2\n")
+    async with world.host(end=False) as bullpen:
+        record, _ = await bullpen.create(world.wish())
+        ledger = await bullpen._supervisor.ledger(record.id)
+        await _pretend_started(bullpen, ledger, record)
+    async with world.host() as bullpen:
+        await bullpen.interrupt(record.id)
+        record = await until(bullpen, record.id, lambda one: one.state == "idle")
+        assert record.turn is not None
+        assert record.turn.error_code == "delivery-unknown"
+        await bullpen.send(record.id, "%% say onwards")
+        with anyio.fail_after(20):
+            await bullpen.wait([record.id])
+        assert (await bullpen.session(record.id)).last_line == "onwards"
+
+
+async def test_a_start_the_service_died_over_is_begun_again_and_only_once(world: World):
+    with service(world) as first:
+        door = Door(world)
+        async with anyio.create_task_group() as tasks:
+
+            async def create() -> None:
+                await door.http.post(
+                    "/v1/sessions",
+                    json={
+                        "agent": "demo",
+                        "path": str(world.work),
+                        "id": "calm-otter",
+                        "environment": {"BULLPEN_DEMO_START": "slow:3"},
+                    },
+                )
+
+            await door.call("GET", "/v1/health")
+            tasks.start_soon(create)
+            with anyio.fail_after(20):
+                while not [one for one in marked() if one.session == "calm-otter"]:
+                    await anyio.lowlevel.checkpoint()
+            first.kill()
+            tasks.cancel_scope.cancel()
+    async with world.host() as bullpen:
+        record = await until(bullpen, "calm-otter", lambda one: one.state == "idle")
+        assert record.run == 2
+        groups = {one.group for one in marked() if one.session == "calm-otter"}
+        assert len(groups) == 1
+
+
+async def test_text_that_was_held_back_when_the_service_died_is_stored_once(world: World):
+    gate = world.folder / "gate"
+    async with world.host(end=False) as bullpen:
+        prompt = f"%% say delay=0.01 a b c d e f g h\n%% wait-file {gate}"
+        record, _ = await bullpen.create(world.wish(prompt=prompt))
+        journal = world.home.sessions / record.id / "out.jsonl"
+        with anyio.fail_after(10):
+            while b'" h"' not in journal.read_bytes() and b'h"' not in journal.read_bytes():
+                await anyio.lowlevel.checkpoint()
+    async with world.host() as bullpen:
+        gate.touch()
+        with anyio.fail_after(20):
+            await bullpen.wait([record.id])
+        events = await all_events(bullpen, record.id)
+        said = "".join(e.fact.text for e in events if isinstance(e.fact, MessageStreamed))
+        assert said == "a b c d e f g h"
+
+
+def test_this_module_leaves_nothing_running(tmp_path: Path):
+    assert [one for one in marked() if str(tmp_path.parent) in one.command] == []
