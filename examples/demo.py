@@ -172,7 +172,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", action="store_true", help="leave the folder for a look")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="bullpen-demo-")).resolve()
     agent, mode = os.environ.get("AGENT") or "demo", os.environ.get("MODE") or "bypass"
@@ -190,12 +191,14 @@ def main() -> int:
         print("\ninterrupted; cleaning up", file=sys.stderr)
         code = 130
     finally:
+        # A second Ctrl-C must not stop the cleaning up half way.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         wrong = demo.end()
+        if not args.keep:
+            shutil.rmtree(folder, ignore_errors=True)
         for line in wrong:
             print(f"while cleaning up: {line}", file=sys.stderr)
         code = code or int(bool(wrong))
-        if not args.keep:
-            shutil.rmtree(folder, ignore_errors=True)
     if code == 0:
         closing(demo, kept=args.keep, seconds=time.monotonic() - began)
     return code

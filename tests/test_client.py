@@ -1,5 +1,6 @@
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -245,6 +246,51 @@ async def test_a_permission_is_answered(service: FakeService, pen: bullpen.Pen):
         record = await session.answer(allow=True)
     assert record.outcome == "completed"
     assert service.saw("POST", f"/v1/sessions/{session.id}/answers") == [{"allow": True}]
+
+
+@pytest.fixture
+async def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[bullpen.Pen]:
+    """A service that is started by the first verb, and gone at the end."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("BULLPEN_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("BULLPEN_NO_AUTOSTART", raising=False)
+    async with bullpen.connect() as pen:
+        yield pen
+        for session in await pen.sessions():
+            await session.kill()
+        serve = [sys.executable, "-m", "bullpen", "serve", "--stop"]
+        await anyio.run_process(serve)
+
+
+async def test_a_killed_service_is_started_again_and_a_wait_and_a_stream_go_on(
+    real: bullpen.Pen, tmp_path: Path
+):
+    go = tmp_path / "go"
+    seen: list[int] = []
+    with anyio.fail_after(30):
+        brief = f"%% say first\n%% wait-file {go}\n%% say second"
+        session = await real.create("demo", tmp_path, prompt=brief)
+
+        async def follow() -> None:
+            async with session.events(follow=True) as events:
+                async for event in events:
+                    seen.append(event.seq)
+                    if isinstance(event.fact, TurnEnded):
+                        return
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow)
+            tasks.start_soon(session.wait)
+            while not seen or session.record.state != "working":
+                await session.refresh()
+            os.kill((await real.health())["pid"], signal.SIGKILL)
+            go.touch()
+        (said,) = await session.messages(count=1)
+    assert session.record.outcome == "completed"
+    assert said.text.endswith("second")
+    assert seen == list(range(1, len(seen) + 1))
 
 
 def test_importing_the_package_imports_nothing_else():

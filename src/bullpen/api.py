@@ -4,7 +4,6 @@ Every verb is async, returns when what it did is committed, and raises a `Bullpe
 what was not done and why.
 """
 
-import importlib.metadata
 import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -35,14 +34,12 @@ from bullpen.model.wanted import NewSession
 from bullpen.process import Watcher
 from bullpen.sessions import doctor, prune, reading, roster
 from bullpen.sessions.hub import Hub
-from bullpen.sessions.launch import mode_of
+from bullpen.sessions.launch import VERSION, mode_of
 from bullpen.sessions.settings import config_folder, load
 from bullpen.sessions.stage import Stage
 from bullpen.sessions.supervisor import Supervisor
 from bullpen.sessions.waiting import Doorbell, Waited, carry_out, wait_for
 from bullpen.store import Store
-
-VERSION = importlib.metadata.version("bullpen")
 
 
 class Bullpen:

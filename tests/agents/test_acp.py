@@ -541,6 +541,13 @@ def test_a_refused_order_leaves_the_conversation_as_it_was():
     talk.order(Prompt(turn=1, text="go on"))
 
 
+def test_an_order_answered_twice_is_done_once():
+    talk = opened({"configOptions": OPTIONS})
+    number = talk.order(SetMode(mode="bold"))[0]["id"]
+    assert talk.hear(id=number, result={})[0] == OrderDone(order="set-mode")
+    assert [type(fact) for fact in talk.hear(id=number, result={})] == [Unrecognised]
+
+
 @pytest.mark.parametrize(
     "order", [SetMode(mode="x"), SetModel(model="x"), SetOption(option="x", value="y")]
 )

@@ -17,7 +17,7 @@ from bullpen.agents.catalog import (
 )
 from bullpen.agents.dialect import Open
 from bullpen.errors import AgentUnknown, CatalogInvalid, ModeUnsupported
-from bullpen.model.agent import AgentProfile, LaunchMode
+from bullpen.model.agent import AgentProfile, LaunchMode, Quirks
 
 NEEDED = (
     "claude-acp codex-acp gemini opencode pi-acp goose qwen-code copilot cursor kiro auggie "
@@ -224,3 +224,21 @@ def test_the_demo_agent_is_started_by_our_own_interpreter_apart_from_the_users_s
     assert words[:2] == [sys.executable, "-I"]
     assert os.access(words[2], os.R_OK)
     assert launch_modes(demo) == tuple(LaunchMode)
+
+
+@pytest.mark.parametrize("field", [*AgentProfile.__struct_fields__, *Quirks.__struct_fields__])
+def test_every_key_of_a_catalog_file_is_documented(field: str):
+    page = Path(bullpen.__file__).parents[2] / "docs" / "reference" / "catalog.md"
+    if not page.is_file():
+        pytest.skip("the documentation is not installed")
+    assert f"\n| `{field}` |" in page.read_text()
+
+
+def test_the_documented_agent_can_be_added_as_it_stands(tmp_path: Path):
+    page = Path(bullpen.__file__).parents[2] / "docs" / "reference" / "catalog.md"
+    if not page.is_file():
+        pytest.skip("the documentation is not installed")
+    example = page.read_text().split("```toml\n")[1].split("```")[0]
+    catalog = Catalog.load(write(tmp_path, my_agent=example))
+    assert catalog.faults == []
+    assert catalog.find("mine").id == "my-agent"

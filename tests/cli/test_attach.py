@@ -306,11 +306,7 @@ def test_any_bytes_in_any_pieces_make_the_same_of_it(raw: bytes, cuts: list[int]
     whole, pieces = Composer(), Composer()
     wanted = whole.feed(raw)
     places = [0, *sorted(cuts), len(raw)]
-    found = [
-        wish
-        for begin, end in pairwise(places)
-        for wish in pieces.feed(raw[begin:end])
-    ]
+    found = [wish for begin, end in pairwise(places) for wish in pieces.feed(raw[begin:end])]
     assert (found, pieces.text, pieces.cursor) == (wanted, whole.text, whole.cursor)
     assert 0 <= whole.cursor <= len(whole.text)
     shown, column = whole.line(20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -199,6 +200,27 @@ def test_an_agent_that_does_not_exist_is_told_with_near_ones(service: Service):
     ended = service.bullpen("create", "--agent", "dmeo")
     assert ended.code == 1
     assert "did you mean demo" in ended.err
+
+
+def test_work_in_a_worktree_is_shown_landed_and_removed(service: Service):
+    repo = service.folder / "repo"
+    git = ["git", "-C", str(repo), "-c", "user.name=T", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", "init", "-q", "-b", "main", str(repo)], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "First"], check=True)
+    script = "%% write new.txt hello\n%% commit Add a file"
+    session = service.create("-p", "repo", "--in", "worktree", "--prompt", script)
+    assert service.bullpen("wait", session, "-t", "60").out == "completed\n"
+    assert "+hello" in service.bullpen("diff", session).out
+    assert service.bullpen("diff", session, "--stat").out == "1 file, +1 -0\n"
+    landed = service.bullpen("land", session)
+    assert landed.out.startswith(f"Landed session {session} on main as "), landed.err
+    assert (repo / "new.txt").read_text() == "hello\n"
+    assert service.bullpen("land", session, "--json").json["error"]["code"] == "nothing-to-land"
+    busy = service.bullpen("remove", session)
+    assert (busy.code, busy.out) == (1, "")
+    assert service.bullpen("stop", session).out == f"Stopped session {session}\n"
+    assert service.bullpen("remove", session).out == f"Removed session {session}\n"
+    assert service.bullpen("status", session).code == 1
 
 
 def test_doctor_and_prune_run(service: Service):

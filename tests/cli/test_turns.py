@@ -51,6 +51,13 @@ def test_a_message_of_twenty_megabytes_arrives(bullpen: Command, stub: Stub):
     assert stub.asked[0].json["text"] == text
 
 
+def test_a_closed_standard_input_is_a_mistake_and_not_a_crash(bullpen: Command):
+    shell = ["sh", "-c", 'exec "$@" <&-', "sh"]
+    bullpen.argv = [*shell, *bullpen.argv]
+    ended = bullpen("send", "a", "-f", "-")
+    assert (ended.code, ended.err) == (2, "error: standard input is closed\n")
+
+
 def test_each_send_has_a_key_of_its_own_and_a_given_one_is_kept(bullpen: Command, stub: Stub):
     stub.on("POST", "/v1/sessions/a/turns", SENT, status=202)
     for extra in ((), (), ("--key", "mine")):

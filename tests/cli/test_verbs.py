@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import struct
+import subprocess
+import termios
 import time
 from typing import TYPE_CHECKING
 
@@ -183,6 +188,31 @@ def test_logs_label_who_spoke(bullpen: Command, stub: Stub):
     assert bullpen("logs", "a", "--json").json == entries
     stub.on("GET", "/v1/sessions/b/log", {"entries": []})
     assert bullpen("logs", "b").out == "No conversation history available\n"
+
+
+def test_what_an_agent_wrote_cannot_drive_a_terminal(bullpen: Command, stub: Stub):
+    text = "safe\x1b]0;title\x07\x9b2J\u202e\tend"
+    stub.on("GET", "/v1/sessions/a/messages", {"messages": [{"turn": 1, "text": text}]})
+    leader, follower = os.openpty()
+    command = [*bullpen.argv, "last-message", "a"]
+    done = subprocess.run(command, stdout=follower, env=bullpen.environment, check=False)
+    os.close(follower)
+    shown = os.read(leader, 4096)
+    os.close(leader)
+    assert done.returncode == 0
+    assert shown.decode().rstrip() == "safe␛]0;title␇\ufffd2J\ufffd\tend"
+
+
+def test_a_list_is_cut_at_the_edge_of_the_terminal(bullpen: Command, stub: Stub):
+    stub.on("GET", "/v1/sessions", {"sessions": [{**NEW, "directory": "/" + "x" * 300}]})
+    leader, follower = os.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    command = [*bullpen.argv, "list"]
+    subprocess.run(command, stdout=follower, env=bullpen.environment, check=True)
+    os.close(follower)
+    shown = os.read(leader, 4096).decode().splitlines()
+    os.close(leader)
+    assert [len(line) <= 40 for line in shown] == [True, True]
 
 
 def test_inspect_prints_the_whole_record(bullpen: Command, stub: Stub):

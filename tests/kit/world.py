@@ -88,6 +88,13 @@ async def until(
         return record
 
 
+async def eventually(check: Callable[[], bool], *, timeout: float = 20) -> None:
+    """Return once `check` holds, for what nobody can wait for: files and processes of others."""
+    with anyio.fail_after(timeout):
+        while not check():  # noqa: ASYNC110 - there is no event for what others do
+            await anyio.sleep(0.01)
+
+
 async def all_events(bullpen: Bullpen, session: str) -> list[Event]:
     return await bullpen.events(session, limit=10**6, kinds=()) or []
 

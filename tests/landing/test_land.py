@@ -308,3 +308,27 @@ async def test_a_cancelled_landing_leaves_the_old_state_or_the_new(tree: Any):
         assert tree.git("status", "--porcelain") == ""
         checkpoints += checkpoints // 2 + 5
     assert False in seen
+
+
+async def test_a_landing_that_is_cancelled_while_the_checkout_moves_is_finished(
+    tree: Any, tmp_path: Path
+):
+    begun, goes_on = tmp_path / "begun", tmp_path / "goes-on"
+    os.mkfifo(begun)
+    os.mkfifo(goes_on)
+    tree.write(".gitattributes", "*.bin filter=slow\n")
+    tree.commit()
+    tree.branch_with("work", "x.bin", "x")
+    tree.git("config", "filter.slow.smudge", f"echo > '{begun}'; read x < '{goes_on}'; cat")
+    releasing = os.open(goes_on, os.O_RDWR)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(land_here, tree)
+            await anyio.Path(begun).read_bytes()
+            group.cancel_scope.cancel()
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+            os.write(releasing, b"\n")
+    os.close(releasing)
+    assert tree.git("log", "-1", "--format=%s") == "land work"
+    assert tree.git("status", "--porcelain") == ""
+    assert (tree.path / "x.bin").read_text() == "x"

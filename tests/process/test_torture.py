@@ -41,7 +41,7 @@ async def told_by(program: str, folder: Path, *, seconds: float) -> str:
 
 
 async def test_however_often_a_follower_is_killed_every_line_is_committed_once(tmp_path: Path):
-    rounds = int(await told_by("kill_followers.py", tmp_path, seconds=4))
+    rounds = int(await told_by("kill_followers.py", tmp_path, seconds=3))
     written = (tmp_path / "out.jsonl").read_bytes()
     commits = sorted((tmp_path / "commits").glob("*-*"))
     joined = b""
@@ -60,7 +60,7 @@ async def test_however_often_a_follower_is_killed_every_line_is_committed_once(t
 async def test_an_agent_whose_spawner_is_killed_at_any_moment_is_found_or_was_never_started(
     tmp_path: Path,
 ):
-    counts = json.loads(await told_by("kill_spawners.py", tmp_path, seconds=5))
+    counts = json.loads(await told_by("kill_spawners.py", tmp_path, seconds=4))
     assert counts["lost"] == []
     assert counts["left"] == []
     assert counts["adopted"] >= 5

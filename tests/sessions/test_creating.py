@@ -21,6 +21,7 @@ from bullpen.errors import (
     SessionNotFound,
     SetupFailed,
 )
+from bullpen.model.fact import SetupPrinted
 from bullpen.process import marked
 from kit.world import World, all_events, ask, until
 
@@ -178,11 +179,8 @@ async def test_a_worktree_session_works_on_its_own_branch(world: World):
         assert record.branch == "bullpen/calm-otter"
         assert Path(record.path).is_relative_to(world.home.worktrees)
         assert (Path(record.path) / "secret.env").read_text() == "TOKEN=x\n"
-        printed = [
-            event.fact.text  # pyright: ignore
-            for event in await all_events(bullpen, record.id)
-            if event.fact.__struct_config__.tag == "setup-printed"
-        ]
+        facts = [event.fact for event in await all_events(bullpen, record.id)]
+        printed = [fact.text for fact in facts if isinstance(fact, SetupPrinted)]
         assert "".join(printed) == f"TOKEN=x\n{record.path}\n"
         await ask(bullpen, record.id, "%% write b.txt new\n%% commit add b")
         numbers = await bullpen.changes(record.id)

@@ -4,26 +4,27 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
 import httpx
 import pytest
 
+from bullpen.api import Bullpen
 from bullpen.model.fact import (
     AgentAdopted,
     DeliveryDoubted,
     MessageStreamed,
     TurnDelivered,
     TurnEnded,
+    TurnQueued,
     TurnStarted,
 )
-from bullpen.model.session import SessionRecord
 from bullpen.process import Identity, marked
 from bullpen.store import NewIntent
-from kit.world import World, all_events, until
+from kit.world import World, all_events, eventually, until
 
 SERVE = """
 import os, sys
@@ -48,20 +49,33 @@ def service(world: World) -> Generator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+@asynccontextmanager
+async def running(world: World) -> AsyncGenerator[subprocess.Popen[bytes]]:
+    """As `service`, in an `async with`."""
+    with service(world) as process:
+        yield process
+
+
 class Door:
     """A tiny client that waits for the service to come up."""
 
-    def __init__(self, world: World) -> None:
-        transport = httpx.AsyncHTTPTransport(uds=str(world.home.socket))
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://host", timeout=30)
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
 
-    async def call(self, method: str, path: str, **body: object) -> dict[str, object]:
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, world: World) -> AsyncGenerator["Door"]:
+        transport = httpx.AsyncHTTPTransport(uds=str(world.home.socket))
+        async with httpx.AsyncClient(transport=transport, base_url="http://host") as http:
+            yield cls(http)
+
+    async def call(self, method: str, route: str, /, **body: object) -> dict[str, object]:
         with anyio.fail_after(30):
             while True:
                 try:
-                    answer = await self.http.request(method, path, json=body or None)
+                    answer = await self.http.request(method, route, json=body or None)
                 except httpx.TransportError:
-                    await anyio.lowlevel.checkpoint()
+                    await anyio.sleep(0.01)
                     continue
                 assert answer.status_code < 300, answer.text
                 return answer.json()
@@ -70,8 +84,7 @@ class Door:
 async def test_a_turn_goes_on_while_no_service_runs_and_is_heard_to_its_end(world: World):
     gate = world.folder / "gate"
     prompt = f"%% say before\n%% wait-file {gate}\n%% say after\n%% write done.txt yes"
-    door = Door(world)
-    with service(world) as first:
+    async with Door.of(world) as door, running(world) as first:
         record = await door.call(
             "POST", "/v1/sessions", agent="demo", path=str(world.work), prompt=prompt
         )
@@ -82,9 +95,7 @@ async def test_a_turn_goes_on_while_no_service_runs_and_is_heard_to_its_end(worl
         first.wait()
     # Nobody supervises; the agent does its work all the same.
     gate.touch()
-    with anyio.fail_after(10):
-        while not (world.work / "done.txt").exists():
-            await anyio.lowlevel.checkpoint()
+    await eventually((world.work / "done.txt").exists)
     async with world.host() as bullpen:
         with anyio.fail_after(20):
             await bullpen.wait([session])
@@ -107,14 +118,13 @@ async def test_nothing_is_lost_or_doubled_however_often_the_service_is_killed(wo
     lines = 3000
     numbered = "\n".join(f"%% say {n};" for n in range(lines))
     (world.work / "script.txt").write_text(numbered)
-    door = Door(world)
-    with service(world) as first:
+    async with Door.of(world) as door, running(world) as first:
         record = await door.call("POST", "/v1/sessions", agent="demo", path=str(world.work))
         session = str(record["id"])
         await door.call("POST", f"/v1/sessions/{session}/turns", text="%% play script.txt")
         first.kill()
     for round_ in range(4):
-        with service(world) as again:
+        async with Door.of(world) as door, running(world) as again:
             await door.call("GET", "/v1/health")
             for _ in range(round_ * 3):
                 await door.call("GET", f"/v1/sessions/{session}")
@@ -163,9 +173,7 @@ async def test_an_agent_that_died_meanwhile_is_failed_with_its_last_words(world:
         record, _ = await bullpen.create(world.wish(prompt=prompt))
         record = await until(bullpen, record.id, lambda one: one.state == "working")
     gate.touch()
-    with anyio.fail_after(10):
-        while not (world.home.sessions / record.id / "exit").exists():
-            await anyio.lowlevel.checkpoint()
+    await eventually((world.home.sessions / record.id / "exit").exists)
     async with world.host() as bullpen:
         record = await bullpen.session(record.id)
         assert (record.state, record.exit_code, record.last_line) == ("failed", 5, "last words")
@@ -181,9 +189,7 @@ async def test_a_process_nobody_saw_end_is_lost_and_can_be_resumed(world: World)
     assert record.start_time is not None
     os.killpg(record.pid, signal.SIGKILL)
     identity = Identity(record.pid, record.start_time)
-    with anyio.fail_after(10):
-        while identity.alive():
-            await anyio.lowlevel.checkpoint()
+    await eventually(lambda: not identity.alive())
     async with world.host() as bullpen:
         record = await bullpen.session(record.id)
         assert record.state == "lost"
@@ -191,18 +197,12 @@ async def test_a_process_nobody_saw_end_is_lost_and_can_be_resumed(world: World)
         assert (record.state, record.run) == ("idle", 2)
 
 
-def _intent(session: str) -> NewIntent:
-    return NewIntent(900, 1, "prompt", 1, None)
-
-
 async def test_a_prompt_whose_delivery_is_unknown_is_shown_and_never_repeated(world: World):
     async with world.host(end=False) as bullpen:
         record, _ = await bullpen.create(world.wish())
     # As if the service had died between the commit of the intent and the write.
     async with world.host(end=False) as bullpen:
-        ledger = await bullpen._supervisor.ledger(record.id)
-        from_queue = await _pretend_started(bullpen, ledger, record)
-    assert from_queue == 1
+        await _pretend_started(bullpen, record.id)
     async with world.host() as bullpen:
         record = await bullpen.session(record.id)
         assert record.turn is not None
@@ -216,24 +216,20 @@ async def test_a_prompt_whose_delivery_is_unknown_is_shown_and_never_repeated(wo
     assert "never sent" not in (world.home.sessions / record.id / "out.jsonl").read_text()
 
 
-async def _pretend_started(bullpen: object, ledger: object, record: SessionRecord) -> int:
-    from bullpen.model.fact import TurnQueued  # noqa: PLC0415
-
-    write = ledger.write  # pyright: ignore
-    await write(
+async def _pretend_started(bullpen: Bullpen, session: str) -> None:
+    ledger = await bullpen._supervisor.ledger(session)
+    await ledger.write(
         TurnQueued(turn=1, text="%% say never sent"),
         TurnStarted(turn=1, run=1),
-        intents=[_intent(record.id)],
+        intents=[NewIntent(900, 1, "prompt", 1, None)],
     ).wait()
-    return 1
 
 
 async def test_a_doubted_turn_can_be_given_up_and_the_session_goes_on(world: World):
     world.configure("interrupt_grace = 0.2\n")
     async with world.host(end=False) as bullpen:
         record, _ = await bullpen.create(world.wish())
-        ledger = await bullpen._supervisor.ledger(record.id)
-        await _pretend_started(bullpen, ledger, record)
+        await _pretend_started(bullpen, record.id)
     async with world.host() as bullpen:
         await bullpen.interrupt(record.id)
         record = await until(bullpen, record.id, lambda one: one.state == "idle")
@@ -246,33 +242,17 @@ async def test_a_doubted_turn_can_be_given_up_and_the_session_goes_on(world: Wor
 
 
 async def test_a_start_the_service_died_over_is_begun_again_and_only_once(world: World):
-    with service(world) as first:
-        door = Door(world)
-        async with anyio.create_task_group() as tasks:
-
-            async def create() -> None:
-                await door.http.post(
-                    "/v1/sessions",
-                    json={
-                        "agent": "demo",
-                        "path": str(world.work),
-                        "id": "calm-otter",
-                        "environment": {"BULLPEN_DEMO_START": "slow:3"},
-                    },
-                )
-
-            await door.call("GET", "/v1/health")
-            tasks.start_soon(create)
-            with anyio.fail_after(20):
-                while not [one for one in marked() if one.session == "calm-otter"]:
-                    await anyio.lowlevel.checkpoint()
-            first.kill()
-            tasks.cancel_scope.cancel()
+    slow = {"BULLPEN_DEMO_START": "slow:3"}
+    wish = {"agent": "demo", "path": str(world.work), "id": "calm-otter", "environment": slow}
+    async with Door.of(world) as door, running(world) as first:
+        await door.call("GET", "/v1/health")
+        await door.call("POST", "/v1/sessions", **wish, wait=False)
+        await eventually(lambda: any(one.session == "calm-otter" for one in marked()))
+        first.kill()
     async with world.host() as bullpen:
         record = await until(bullpen, "calm-otter", lambda one: one.state == "idle")
         assert record.run == 2
-        groups = {one.group for one in marked() if one.session == "calm-otter"}
-        assert len(groups) == 1
+        assert len({one.group for one in marked() if one.session == "calm-otter"}) == 1
 
 
 async def test_text_that_was_held_back_when_the_service_died_is_stored_once(world: World):
@@ -281,9 +261,7 @@ async def test_text_that_was_held_back_when_the_service_died_is_stored_once(worl
         prompt = f"%% say delay=0.01 a b c d e f g h\n%% wait-file {gate}"
         record, _ = await bullpen.create(world.wish(prompt=prompt))
         journal = world.home.sessions / record.id / "out.jsonl"
-        with anyio.fail_after(10):
-            while b'" h"' not in journal.read_bytes() and b'h"' not in journal.read_bytes():
-                await anyio.lowlevel.checkpoint()
+        await eventually(lambda: b'h"' in journal.read_bytes())
     async with world.host() as bullpen:
         gate.touch()
         with anyio.fail_after(20):

@@ -32,6 +32,7 @@ from bullpen.agents.acp_state import State, from_snapshot, to_snapshot
 from bullpen.agents.acp_turn import end_turn, fail_all
 from bullpen.agents.acp_update import HISTORY, read_update
 from bullpen.agents.dialect import (
+    Abandon,
     AnswerPermission,
     AnswerQuestion,
     AnyOrder,
@@ -153,6 +154,13 @@ class AcpDialect:
         # refusal for an answer and works on.
         cancel = notification("session/cancel", {"sessionId": state.session or ""})
         return [cancel, *acp_requests.cancel_all(state)]
+
+    def _give_abandon(self, order: Abandon) -> list[bytes]:
+        state = self._state
+        if state.running.pop(order.turn, None) is None:
+            return []
+        state.remember_end(order.turn)
+        return acp_requests.cancel_all(state)
 
     def _give_permission(self, order: AnswerPermission) -> list[bytes]:
         return [acp_requests.answer_permission(self._state, order)]
@@ -374,6 +382,7 @@ _GIVE: Final = _by_type(
         Open: AcpDialect._give_open,
         Prompt: AcpDialect._give_prompt,
         Interrupt: AcpDialect._give_interrupt,
+        Abandon: AcpDialect._give_abandon,
         AnswerPermission: AcpDialect._give_permission,
         AnswerQuestion: AcpDialect._give_question,
         SetMode: AcpDialect._give_mode,

@@ -46,6 +46,12 @@ class Interrupt(Order, frozen=True, tag="interrupt"):
     turn: int
 
 
+class Abandon(Order, frozen=True, tag="abandon"):
+    """Forget a turn the agent may never have heard of; its answer, should it come, is ignored."""
+
+    turn: int
+
+
 class AnswerPermission(Order, frozen=True, tag="answer-permission"):
     """Answer `PermissionAsked`. `option` None means cancelled."""
 
@@ -95,6 +101,7 @@ AnyOrder = (
     Open
     | Prompt
     | Interrupt
+    | Abandon
     | AnswerPermission
     | AnswerQuestion
     | SetMode

@@ -7,6 +7,10 @@ import sys
 
 from bullpen.cli.exits import Refusal, usage
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing costs every verb 5 ms
+    from typing import TextIO
+
 
 def message_of(text: str | None, file: str | None) -> str:
     """Return the message given as a word or by `--file`.
@@ -32,7 +36,11 @@ def read_text(file: str) -> str:
         Refusal: it cannot be read or is not UTF-8.
     """
     if file == "-":
-        return _decoded(sys.stdin.buffer.read(), "standard input")
+        # Python has no such object when the shell closed the stream.
+        stdin: TextIO | None = sys.stdin
+        if stdin is None:
+            raise usage("standard input is closed")
+        return _decoded(stdin.buffer.read(), "standard input")
     try:
         with open(file, "rb") as stream:  # noqa: PTH123 - pathlib adds nothing to one read
             return _decoded(stream.read(), repr(file))

@@ -128,8 +128,8 @@ class Screen:
         # Each row is cleared behind its text, and what is left below at the end: clearing first
         # flickers, and at the top of the screen tmux would keep every frame in its history.
         parts = ["\x1b[?25l\r", self._back(columns)]
-        parts += [self.styled(text, style) + "\x1b[K\r\n" for text, style in above]
-        parts.append("\r\n".join(self.styled(text, style) + "\x1b[K" for text, style in region))
+        parts += [self.styled(text, style) + "\x1b[K\n" for text, style in above]
+        parts.append("\n".join(self.styled(text, style) + "\x1b[K" for text, style in region))
         # Back to the first column: what the terminal echoes of Ctrl-C would otherwise begin a row.
         parts.append("\x1b[J\r")
         self._drawn = [columns_of(text) for text, _ in region]
@@ -155,7 +155,7 @@ class Screen:
         """Take the region off, or leave it for good with `keep`, and show the cursor again."""
         if keep and self._drawn:
             below = len(self._drawn) - 1 - self._cursor_row
-            self._write((f"\x1b[{below}B" if below else "") + "\r\n\x1b[?25h")
+            self._write((f"\x1b[{below}B" if below else "") + "\n\x1b[?25h")
         else:
             columns, _ = self.size()
             self._write("\r" + self._back(columns) + "\x1b[J\x1b[?25h")

@@ -19,7 +19,7 @@ Record = dict[str, Any]
 
 TICK = 0.25
 """Seconds between two looks, when nothing ends in between."""
-_CHANGES_EVERY = 1.5
+_CHANGES_EVERY = 0.8
 _GOING = ("", "queued", "starting", "working")
 _ASKING = ("asking", "waiting")
 _OVER = ("stopped", "failed", "lost")

@@ -157,7 +157,7 @@ class Wire:
                     return answer
             except ServiceGone as error:
                 gone = True
-                if False:
+                if error.sent and not repeat:
                     raise died() from error
             if time.monotonic() > until:
                 raise died() if gone else unreachable("the service is stopping and does not end")

@@ -75,7 +75,8 @@ async def record_files(top: Path, environment: dict[str, str]) -> list[str]:
     names = await untracked(top, extra=environment)
     files = [name for name in names if not name.endswith("/")]
     if files:
-        args = ("update-index", "-z", "--add", "--remove", "--stdin")
+        # Replaces what git still takes for a file below a link that leads to itself.
+        args = ("update-index", "-z", "--add", "--remove", "--replace", "--stdin")
         await write(*args, cwd=top, extra=environment, stdin=nul_ended(files))
     return [name for name in names if name.endswith("/")]
 

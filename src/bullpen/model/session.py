@@ -103,6 +103,8 @@ class Turn(msgspec.Struct, kw_only=True, omit_defaults=True):
     error_code: str | None = None
     error: str | None = None
     delivered: bool = False
+    interrupted: bool = False
+    """True once somebody asked to end it."""
     doubted: bool = False
     """True when we died while writing the prompt and cannot know whether the agent has it."""
     queued_at: float = 0.0

@@ -15,6 +15,7 @@ from bullpen.model.fact import (
     ConversationOpened,
     DeliveryDoubted,
     Event,
+    InterruptRequested,
     LaunchIntended,
     MessageStreamed,
     ModeChanged,
@@ -155,6 +156,11 @@ def _delivered(record: SessionRecord, fact: TurnDelivered, _at: float) -> None:
 def _doubted(record: SessionRecord, fact: DeliveryDoubted, _at: float) -> None:
     if record.turn is not None and record.turn.number == fact.turn:
         record.turn.doubted = True
+
+
+def _interrupted(record: SessionRecord, fact: InterruptRequested, _at: float) -> None:
+    if record.turn is not None and record.turn.number == fact.turn:
+        record.turn.interrupted = True
 
 
 def _ended(record: SessionRecord, fact: TurnEnded, at: float) -> None:
@@ -302,6 +308,7 @@ _STEPS: dict[type, Callable[[SessionRecord, Any, float], None]] = {
     TurnStarted: _started,
     TurnDelivered: _delivered,
     DeliveryDoubted: _doubted,
+    InterruptRequested: _interrupted,
     TurnEnded: _ended,
     TurnFailed: _failed,
     TurnWithdrawn: _withdrawn,

@@ -10,7 +10,7 @@ from bullpen.process.reap import Kin
 from bullpen.process.table import look, marked, marks
 from bullpen.process.watch import Watcher
 
-_LATE_WRAPPER = 2.0
+_LATE_WRAPPER = 1.0
 # Seconds for a wrapper that finds its run given up to end. It needs a millisecond.
 
 

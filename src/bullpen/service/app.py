@@ -10,10 +10,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bullpen.api import VERSION, Bullpen
+from bullpen.api import Bullpen
 from bullpen.errors import BullpenError
 from bullpen.service import conversations, hosts, sessions
 from bullpen.service.answers import refused
+from bullpen.sessions.launch import VERSION
 
 log = logging.getLogger("bullpen.service")
 

@@ -1,5 +1,6 @@
 """Starting a session: a place, a process and a conversation, or none of the three."""
 
+import importlib.metadata
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Any
 import anyio
 import msgspec
 
-from bullpen.agents.catalog import command_of, dialect_of
-from bullpen.agents.dialect import Open
+from bullpen.agents.catalog import command_of, dialect_of, environment_of, launch_modes
+from bullpen.agents.dialect import Dialect, Open
 from bullpen.errors import (
     AgentDied,
     BullpenError,
@@ -27,6 +28,8 @@ from bullpen.sessions.ledger import Ledger
 from bullpen.sessions.live import LiveSession
 from bullpen.sessions.stage import Stage
 
+VERSION = importlib.metadata.version("bullpen")
+
 
 def mode_of(profile: AgentProfile, mode: str | None) -> LaunchMode | None:
     """Return the launch mode for `mode`, or the agent's default.
@@ -36,7 +39,7 @@ def mode_of(profile: AgentProfile, mode: str | None) -> LaunchMode | None:
     """
     if mode is None:
         return profile.default_mode
-    known = set(profile.modes) | set(profile.mode_args)
+    known = set(launch_modes(profile))
     for one in LaunchMode:
         if one.value == mode and one in known:
             return one
@@ -46,6 +49,14 @@ def mode_of(profile: AgentProfile, mode: str | None) -> LaunchMode | None:
 def journal_of(stage: Stage, session: str) -> Journal:
     """Return where the session's process reads and writes."""
     return Journal(stage.home.sessions / session)
+
+
+def speaker(stage: Stage, wanted: SessionCreated) -> Dialect:
+    """Return a dialect for the session's agent that was not spoken to yet."""
+    profile = stage.catalog.find(wanted.agent)
+    mode = mode_of(profile, wanted.mode)
+    name = profile.modes.get(mode) if mode else None
+    return dialect_of(profile, mode=name, model=wanted.model, version=VERSION)
 
 
 def opening(wanted: SessionCreated, ledger: Ledger, *, resume: bool) -> Open:
@@ -114,7 +125,7 @@ async def _start(
     environment = whole_environment(
         stage.environment,
         passes=profile.passes,
-        sets=profile.environment,
+        sets=environment_of(profile, mode=mode),
         user=wanted.environment | marks | {"BULLPEN_HOME": str(stage.home.folder)},
     )
     child = await spawn(
@@ -127,9 +138,7 @@ async def _start(
     )
     identity = child.identity
     ledger.write(AgentLaunched(run=run, pid=identity.pid, start_time=identity.start_time))
-    dialect = dialect_of(
-        profile, mode=profile.modes.get(mode) if mode else None, model=wanted.model
-    )
+    dialect = speaker(stage, wanted)
     return LiveSession(stage=stage, ledger=ledger, dialect=dialect, child=child, offset=offset)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import anyio
 import msgspec
 
-from bullpen.model.fact import AnyFact, Event, SessionCreated, StateChanged
+from bullpen.model.fact import AnyFact, Event, SessionCreated, StateChanged, TurnFailed
 from bullpen.model.session import BUSY, SessionRecord, SessionState, TurnState, move
 from bullpen.model.story import apply, turn_outcome
 from bullpen.sessions.hub import Hub
@@ -68,6 +68,14 @@ class Ledger:
         """Return when all that `record` shows stands in the store too."""
         if self._last is not None and not self._last.is_done:
             await self._last.wait()
+
+    def turn_lost(self) -> list[AnyFact]:
+        """Return that the running turn failed with its process, if one still runs."""
+        turn = self.record.turn
+        if turn is None or turn.state is not TurnState.RUNNING:
+            return []
+        why = "the agent ended before the turn did"
+        return [TurnFailed(turn=turn.number, code="agent-died", message=why)]
 
     def purge(self) -> Ticket:
         """Delete the whole story, of a session that never came up. Nothing may be written after."""

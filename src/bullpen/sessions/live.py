@@ -7,6 +7,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bullpen.agents.dialect import (
+    Abandon,
     AnswerPermission,
     AnswerQuestion,
     AnyOrder,
@@ -49,6 +50,7 @@ from bullpen.store import NewIntent, Progress, Ticket
 _SLICE = 200
 # Lines fed before others get the loop: a noisy agent delays nobody by more than a millisecond.
 _CLOSE_PATIENCE = 0.5
+_FLUSH_PATIENCE = 1.0
 
 
 class LiveSession:
@@ -228,6 +230,12 @@ class LiveSession:
             self._follower.close()
             self.child.close()
 
+    async def flush(self) -> None:
+        """Write what is committed and waits to be written, as far as the agent takes it at once."""
+        await self._ledger.committed()
+        with anyio.move_on_after(_FLUSH_PATIENCE):
+            await self._outbox.emptied()
+
     def begin(self) -> None:
         """Start the first queued turn, if the conversation is open and none runs."""
         record = self._ledger.record
@@ -362,7 +370,8 @@ class LiveSession:
             return
         if now.doubted:
             why = "nobody knows whether the agent ever got it"
-            self._ledger.write(TurnFailed(turn=turn, code="delivery-unknown", message=why))
+            lost = TurnFailed(turn=turn, code="delivery-unknown", message=why)
+            self._order(Abandon(turn=turn), [lost])
             self.begin()
             return
         self._end_reason = "the agent did not end an interrupted turn in time"
@@ -389,8 +398,9 @@ class LiveSession:
             stderr_tail=tail,
         )
         self.ending = ending
-        ticket = self._ledger.write(*left, *self._dialect.ended(), end, self._last_move(ending))
-        await ticket.wait()
+        self._ledger.write(*left, *self._dialect.ended())
+        lost = self._ledger.turn_lost()
+        await self._ledger.write(*lost, end, self._last_move(ending)).wait()
         self._stage.hub.forget(record.id)
         self.opened.set()
         self.gone.set()

@@ -26,6 +26,7 @@ class Outbox:
         self._next = first
         self._letters: deque[Letter] = deque()
         self._news = anyio.Event()
+        self._empty = anyio.Event()
 
     def draft(
         self, kind: str, lines: list[bytes], *, turn: int | None = None
@@ -61,4 +62,12 @@ class Outbox:
         letter = self._letters[0]
         await child.write(letter.data)
         self._letters.popleft()
+        if not self._letters:
+            self._empty.set()
         return letter
+
+    async def emptied(self) -> None:
+        """Return when nothing waits to be written."""
+        while self._letters:
+            self._empty = anyio.Event()
+            await self._empty.wait()

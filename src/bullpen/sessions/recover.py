@@ -1,26 +1,34 @@
 """What a restarted service does with each session it finds recorded."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from bullpen.agents.catalog import dialect_of
-from bullpen.agents.dialect import Dialect
+from bullpen.agents.dialect import (
+    AnswerPermission,
+    Dialect,
+    Interrupt,
+    OrderImpossible,
+    Prompt,
+)
 from bullpen.errors import BullpenError
 from bullpen.model.fact import (
     AgentAdopted,
     AgentEnded,
     AnyFact,
+    AskAnswered,
     DeliveryDoubted,
     Faulted,
+    LaunchIntended,
     SessionCreated,
     TurnDelivered,
     TurnStarted,
 )
-from bullpen.model.session import SessionState, TurnState
+from bullpen.model.session import SessionRecord, SessionState, TurnState
 from bullpen.process import Child, Ending, Follower, Identity, Journal, adopt
 from bullpen.sessions.intake import Intake
-from bullpen.sessions.launch import journal_of, mode_of, opening
+from bullpen.sessions.launch import journal_of, opening, speaker
 from bullpen.sessions.ledger import Ledger
 from bullpen.sessions.live import LiveSession, described
 from bullpen.sessions.outbox import Letter
@@ -93,7 +101,8 @@ async def bury(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> None:
         run=record.run, exit_code=ending.exit_code, signal=ending.signal, stderr_tail=tail
     )
     reason = f"the agent {described(ending)} while no service ran"
-    await ledger.write(*facts, end, ledger.moved(state, reason)).wait()
+    ledger.write(*facts)
+    await ledger.write(*ledger.turn_lost(), end, ledger.moved(state, reason)).wait()
 
 
 async def _last_words(
@@ -127,27 +136,50 @@ async def _rebuilt(
 ) -> tuple[Dialect, StoredProgress | None]:
     """Return a dialect in the state it had at the committed offset."""
     record = ledger.record
-    profile = stage.catalog.find(wanted.agent)
-    mode = mode_of(profile, wanted.mode)
-    dialect = dialect_of(
-        profile, mode=profile.modes.get(mode) if mode else None, model=wanted.model
-    )
+    dialect = speaker(stage, wanted)
     progress = await stage.store.progress(record.id)
+    begun = await stage.store.last_events(record.id, kinds=("launch-intended",), limit=1)
+    resume = any(isinstance(one.fact, LaunchIntended) and one.fact.resume for one in begun)
+    first = opening(wanted, ledger, resume=resume)
     if progress is None or progress.run != record.run:
-        dialect.order(opening(wanted, ledger, resume=False))
+        dialect.order(first)
         return dialect, None
     start = record.run_offset
-    if progress.snapshot is not None and progress.snapshot_offset >= record.run_offset:
-        try:
-            dialect.restore(progress.snapshot)
-            start = progress.snapshot_offset
-        except ValueError:
-            # Taken by another version: the journal says it all again.
-            dialect.order(opening(wanted, ledger, resume=False))
-    else:
-        dialect.order(opening(wanted, ledger, resume=False))
+    try:
+        if progress.snapshot is None or progress.snapshot_offset < start:
+            raise ValueError("no snapshot of this run")
+        dialect.restore(progress.snapshot)
+        start = progress.snapshot_offset
+    except ValueError:
+        # Also when another version took it: the journal says it all again.
+        dialect.order(first)
+    _order_again(record, dialect)
     feed_again(dialect, journal_of(stage, record.id).stdout, start=start, end=progress.offset)
+    await _answer_again(stage, record, dialect)
     return dialect, progress
+
+
+def _order_again(record: SessionRecord, dialect: Dialect) -> None:
+    """Orders are not in the journal. Those of the running turn were given, their bytes written."""
+    turn = record.turn
+    if turn is None or turn.state is not TurnState.RUNNING:
+        return
+    with suppress(OrderImpossible):
+        dialect.order(Prompt(turn=turn.number, text=""))
+        if turn.interrupted:
+            dialect.order(Interrupt(turn=turn.number))
+
+
+async def _answer_again(stage: Stage, record: SessionRecord, dialect: Dialect) -> None:
+    """Tell the dialect which of the requests it heard again were answered."""
+    turn = record.turn
+    if turn is None or turn.state is not TurnState.RUNNING:
+        return
+    for event in await stage.store.last_events(record.id, kinds=("ask-answered",), limit=100):
+        fact = event.fact
+        assert isinstance(fact, AskAnswered), "asked for by kind"
+        with suppress(OrderImpossible):
+            dialect.order(AnswerPermission(request=fact.request, option=fact.choice))
 
 
 def feed_again(dialect: Dialect, file: Path, *, start: int, end: int) -> None:

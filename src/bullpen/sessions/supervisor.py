@@ -71,7 +71,15 @@ class Supervisor:
             try:
                 yield supervisor
             finally:
+                with anyio.CancelScope(shield=True):
+                    await supervisor._flush()
                 tasks.cancel_scope.cancel()
+
+    async def _flush(self) -> None:
+        """Let go of agents in good order: what was promised to them is written."""
+        async with anyio.create_task_group() as tasks:
+            for live in self._live.values():
+                tasks.start_soon(live.flush)
 
     # ---- finding ------------------------------------------------------------------------
 
