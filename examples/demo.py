@@ -168,12 +168,24 @@ def closing(demo: Demo, *, kept: bool, seconds: float) -> None:
     )
 
 
+def on_signals() -> None:
+    """Have the cleaning up done too when the terminal is closed or somebody ends us."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
+def report(failure: Failed, log: Path) -> None:
+    print(f"\nthe demo failed: {failure}", file=sys.stderr)
+    if log.exists():
+        lines = log.read_text().splitlines()[-10:]
+        print("the end of the service's log:", *lines, sep="\n  ", file=sys.stderr)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", action="store_true", help="leave the folder for a look")
     args = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    on_signals()
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="bullpen-demo-")).resolve()
     agent, mode = os.environ.get("AGENT") or "demo", os.environ.get("MODE") or "bypass"
@@ -183,10 +195,7 @@ def main() -> int:
         demo.play()
         code = 0
     except Failed as failure:
-        print(f"\nthe demo failed: {failure}", file=sys.stderr)
-        log = folder / "state" / "service.log"
-        if log.exists():
-            print("the end of the service's log:", *log.read_text().splitlines()[-10:], sep="\n  ")
+        report(failure, folder / "state" / "service.log")
     except KeyboardInterrupt:
         print("\ninterrupted; cleaning up", file=sys.stderr)
         code = 130

@@ -264,6 +264,15 @@ async def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         await anyio.run_process(serve)
 
 
+async def _follow(session: bullpen.RemoteSession, seen: list[int]) -> None:
+    """Note each event's number until a turn ends."""
+    async with session.events(follow=True) as events:
+        async for event in events:
+            seen.append(event.seq)
+            if isinstance(event.fact, TurnEnded):
+                return
+
+
 async def test_a_killed_service_is_started_again_and_a_wait_and_a_stream_go_on(
     real: bullpen.Pen, tmp_path: Path
 ):
@@ -273,15 +282,8 @@ async def test_a_killed_service_is_started_again_and_a_wait_and_a_stream_go_on(
         brief = f"%% say first\n%% wait-file {go}\n%% say second"
         session = await real.create("demo", tmp_path, prompt=brief)
 
-        async def follow() -> None:
-            async with session.events(follow=True) as events:
-                async for event in events:
-                    seen.append(event.seq)
-                    if isinstance(event.fact, TurnEnded):
-                        return
-
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(follow)
+            tasks.start_soon(_follow, session, seen)
             tasks.start_soon(session.wait)
             while not seen or session.record.state != "working":
                 await session.refresh()

@@ -98,7 +98,8 @@ async def test_variables_of_a_surrounding_git_hook_do_not_lead_us_astray(
     monkeypatch.setenv("GIT_DIR", str(other.path / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(other.path))
     monkeypatch.setenv("GIT_INDEX_FILE", "elsewhere")
-    assert (await repository_of(tree.path)).root == tree.path
+    found = await repository_of(tree.path)
+    assert (found.root, found.common_dir) == (tree.path, tree.path / ".git")
 
 
 async def test_a_ref_is_resolved_to_the_commit_behind_it(tree: Any):

@@ -168,4 +168,5 @@ def test_waiting_for_one_turn_does_not_wait_for_those_behind_it():
     )
     assert settled(record, turn=1)
     assert not settled(record, turn=2)
+    assert not settled(record, turn=3), "it does not exist yet"
     assert not settled(record)

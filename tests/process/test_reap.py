@@ -119,6 +119,19 @@ async def test_cancelling_does_not_leave_an_agent_half_ended(stage: "Stage"):
         await line.cut()
 
 
+async def test_a_group_is_reaped_whole_even_when_cancelled(tmp_path: Path):
+    with Lifeline.open(tmp_path) as line, anyio.fail_after(15):
+        process = begin(line.python(SIT), dict(os.environ))
+        identity = Identity.of(process.pid)
+        assert identity is not None
+        await line.held_by(1)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await reap_group(identity, grace=10)
+        await line.cut()
+        assert process.wait() == -signal.SIGTERM
+
+
 async def test_the_same_session_in_a_later_run_and_other_sessions_are_left_alone(stage: "Stage"):
     with Lifeline.open(stage.folder) as line, anyio.fail_after(15):
         child, follower = await stage.start(["/bin/sh", "-c", "echo up; exec sleep 60"])

@@ -1,5 +1,6 @@
 """Short commands end, one way or the other, and leave nothing."""
 
+import importlib
 import os
 from pathlib import Path
 
@@ -114,6 +115,18 @@ async def test_what_a_command_leaves_in_its_group_ends_and_a_daemon_is_not_waite
         await line.cut()
         os.kill(int(pid), 9)
         await daemon_line.cut()
+
+
+async def test_output_is_whole_even_when_we_come_late_to_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # No time after the command's end, and so small pieces that much is left to read then.
+    for name, value in (("_LAST_WORDS", -1), ("_PIECE_BYTES", 100), ("_PIPE_PIECES", 1000)):
+        monkeypatch.setattr(importlib.import_module("bullpen.process.run"), name, value)
+    script = "head -c 60000 /dev/zero; echo end >&2"
+    with anyio.fail_after(10):
+        done = await run(["sh", "-c", script], cwd=tmp_path)
+    assert (len(done.stdout), done.stderr) == (60_000, b"end\n")
 
 
 async def test_output_is_shown_as_it_comes_and_in_its_order(tmp_path: Path):

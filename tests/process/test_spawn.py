@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from bullpen.errors import DirectoryMissing, JournalDamaged, ProgramNotFound
-from bullpen.process import Ending, Follower, Journal, spawn
+from bullpen.process import Ending, Follower, Journal, adopt, spawn
 
 if TYPE_CHECKING:
     from tests.process.conftest import Stage
@@ -151,23 +151,27 @@ async def test_no_descriptor_of_ours_reaches_the_agent(stage: "Stage"):
     os.close(reader)
 
 
-async def test_an_interrupt_reaches_an_agent_of_a_service_that_ignores_interrupts(stage: "Stage"):
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_an_interrupt_reaches_an_agent_of_a_service_that_ignores_and_blocks_interrupts(
+    stage: "Stage", shell: str, monkeypatch: pytest.MonkeyPatch
+):
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"{shell} is not installed")
+    (stage.folder / "sh").symlink_to(found)
+    monkeypatch.setattr(SPAWNING, "_SHELL", str(stage.folder / "sh"))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         child, follower = await stage.start(["/bin/sh", "-c", "echo up; exec sleep 60"])
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, before)
     await lines(follower, 1)
     child.interrupt()
     with anyio.fail_after(10):
         assert await child.wait() == Ending(130, 2)
     child.interrupt()
-    child, follower = await stage.start(["/bin/sh", "-c", "echo up; exec sleep 60"], run=2)
-    await lines(follower, 1)
-    with anyio.fail_after(10):
-        assert await child.reap(grace=10) == Ending(143, 15)
 
 
 async def test_two_wrappers_of_one_journal_start_one_agent(stage: "Stage"):
@@ -187,6 +191,50 @@ async def test_two_wrappers_of_one_journal_start_one_agent(stage: "Stage"):
     assert first.identity.alive()
     assert stage.journal.stdout.read_bytes() == b"up\n"
     assert stage.journal.ending(1) is None
+
+
+async def late(stage: "Stage") -> Ending:
+    """Start a wrapper without preparing the journal, as one that was forked long ago."""
+    child = await spawn(
+        ["/bin/sh", "-c", "echo never"],
+        journal=stage.journal,
+        run=1,
+        cwd=stage.folder,
+        env=stage.env,
+        watcher=stage.watcher,
+    )
+    with anyio.fail_after(10):
+        ending = await child.wait()
+    child.close()
+    return ending
+
+
+async def test_a_wrapper_that_wakes_after_its_run_was_given_up_starts_no_agent(stage: "Stage"):
+    stage.journal.prepare(run=1)
+    assert (
+        await adopt(
+            stage.journal, session="brisk-otter", run=1, identity=None, watcher=stage.watcher
+        )
+        is None
+    )
+    assert (await late(stage)).exit_code == 125
+    assert stage.journal.stdout.read_bytes() == b""
+
+
+@pytest.mark.parametrize("run", [1, 2])
+async def test_a_wrapper_that_wakes_when_its_journal_was_prepared_anew_starts_no_agent(
+    stage: "Stage", run: int, monkeypatch: pytest.MonkeyPatch
+):
+    stage.journal.prepare(run=1)
+    before = stage.journal.prepared()
+    stage.journal.prepare(run=run)
+
+    def prepared(journal: Journal) -> str:
+        return before
+
+    monkeypatch.setattr(Journal, "prepared", prepared)
+    assert (await late(stage)).exit_code == 125
+    assert stage.journal.stdout.read_bytes() == b""
 
 
 async def test_a_program_that_cannot_be_executed_ends_with_126_and_says_why(stage: "Stage"):

@@ -385,7 +385,7 @@ def settled(record: SessionRecord, *, turn: int | None = None) -> bool:
     if record.state in (SessionState.QUEUED, SessionState.STARTING):
         return False
     if turn is not None:
-        if turn in record.queue:
+        if turn in record.queue or turn > record.turns:
             return False
         now = record.turn
         running = now is not None and now.number == turn and now.state is TurnState.RUNNING
