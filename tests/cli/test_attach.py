@@ -124,7 +124,7 @@ def test_what_happened_shows_and_what_is_typed_is_sent(
 def test_text_streams_and_is_not_told_twice(service: FakeService, sit: Callable[[str], Seat]):
     session = make(service, "hold")
     seat = sit(session)
-    seat.until("working")
+    seat.until("> hold")
     service.stream(session, "first half,")
     seat.until("first half,")
     service.stream(session, " second\n")
@@ -140,7 +140,7 @@ def test_ctrl_c_interrupts_the_turn_once_and_leaves_at_the_second(
     service: FakeService, sit: Callable[[str], Seat]
 ):
     seat = sit(make(service, "hold"))
-    seat.until("working")
+    seat.until("> hold")
     seat.type("\x03")
     seat.until("turn 1: cancelled")
     seat.type("\x03")
@@ -173,7 +173,7 @@ def test_a_question_is_answered_by_its_one_field(service: FakeService, sit: Call
 def test_a_restart_of_the_service_is_survived(service: FakeService, sit: Callable[[str], Seat]):
     session = make(service, "hold")
     seat = sit(session)
-    seat.until("working")
+    seat.until("> hold")
     service.close()
     seat.until("no service answers")
     service.open()
@@ -199,7 +199,7 @@ def test_nothing_an_agent_prints_drives_the_terminal(
 ):
     session = make(service, "hold")
     seat = sit(session)
-    seat.until("working")
+    seat.until("> hold")
     evil = "\x1b[2J\x1b]0;owned\x07\x9b31m\x0c"
     service.stream(session, f"one {evil}\n")
     service.say(session, {"kind": "tool-called", "call": "1", "title": f"two {evil}"})

@@ -56,7 +56,7 @@ def test_each_brief_gets_a_session_and_those_done_are_stopped(
 ):
     (tmp_path / "one.md").write_text("# A title\n\nthe work\n")
     done = run(world, tmp_path, "one.md", "make it quick", "-", stdin="from a pipe\n")
-    assert (done.returncode, service.requests[0][0]) == (0, "POST"), done.stderr
+    assert done.returncode == 0, done.stderr
     wanted = sorted(service.saw("POST", "/v1/sessions"), key=lambda one: one["labels"]["brief"])
     assert [one["title"] for one in wanted] == ["A title", "make it quick", "from a pipe"]
     assert wanted[0]["prompt"] == "# A title\n\nthe work\n"

@@ -27,7 +27,7 @@ async def orphan(stage: "Stage") -> Identity:
     """Have another process start an agent; return who it is once that process was killed."""
     program = Path(__file__).with_name("spawner.py")
     argv = [sys.executable, str(program), str(stage.journal.folder), str(stage.folder)]
-    env = {**stage.env, "BULLPEN_SESSION": "brisk-otter", "BULLPEN_RUN": "1"}
+    env = {**os.environ, "BULLPEN_SESSION": "brisk-otter", "BULLPEN_RUN": "1"}
     async with await anyio.open_process(
         [*argv, sys.executable, "-S", "-c", AGENT], env=env, stderr=None
     ) as service:

@@ -38,7 +38,7 @@ def append(path: Path, data: bytes) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, database=None)
 def test_wherever_the_stream_is_cut_every_line_arrives_once(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ):
