@@ -118,7 +118,7 @@ def error_codes() -> str:
     rows = [[f"`{_code(kind)}`", f"`{kind.__name__}`", first(kind)] for kind in kinds]
     return page(
         "Errors",
-        "src/bullpen/errors.py",
+        "src/bullpen/errors/",
         "`code` is what scripts and HTTP bodies see, the class is what Python code catches. Each "
         "comes with a message and, where there is something to do, a hint.",
         table(["code", "class", "meaning"], rows),

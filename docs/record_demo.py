@@ -87,11 +87,12 @@ def picture(frames: list[tuple[float, list[str]]]) -> str:
         end = frames[number + 1][0] if number + 1 < len(frames) else total
         begin, until = 100 * start / total, 100 * end / total
         first = "" if number == 0 else f"0%{{opacity:0}}{max(0, begin - 0.01):.2f}%{{opacity:0}}"
-        shown.append(
-            f"<style>@keyframes f{number}{{{first}{begin:.2f}%{{opacity:1}}"
-            f"{max(begin, until - 0.01):.2f}%{{opacity:1}}{until:.2f}%{{opacity:0}}"
-            f"100%{{opacity:0}}}}.f{number}{{animation:f{number} {total:.1f}s infinite;opacity:0}}</style>"
+        steps = (
+            f"{first}{begin:.2f}%{{opacity:1}}{max(begin, until - 0.01):.2f}%{{opacity:1}}"
+            f"{until:.2f}%{{opacity:0}}100%{{opacity:0}}"
         )
+        style = f".f{number}{{animation:f{number} {total:.1f}s infinite;opacity:0}}"
+        shown.append(f"<style>@keyframes f{number}{{{steps}}}{style}</style>")
         lines = "".join(
             f'<text x="16" y="{48 + LINE * row}" xml:space="preserve">{text}</text>'
             for row, text in enumerate(rows)

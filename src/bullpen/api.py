@@ -293,6 +293,7 @@ class Bullpen:
                 target=target,
                 message=text,
                 checkout=Path(record.directory),
+                session=session,
             )
         except BullpenError as refusal:
             files = list(refusal.files) if isinstance(refusal, LandingConflict) else []

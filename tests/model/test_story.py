@@ -116,6 +116,8 @@ def test_usage_keeps_what_a_later_report_leaves_out():
 def test_the_last_line_is_the_last_that_says_something():
     record = told(*LIFE, MessageStreamed(text="one\ntwo\n\n"))
     assert record.last_line == "two"
+    pieces = [MessageStreamed(text=text) for text in ("no more than ", "the goods ", "cost.")]
+    assert told(*LIFE, *pieces).last_line == "no more than the goods cost."
 
 
 @pytest.mark.parametrize(

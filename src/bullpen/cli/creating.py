@@ -6,6 +6,7 @@ import argparse
 import os
 
 from bullpen.cli.exits import DONE, usage
+from bullpen.cli.mcp_file import servers_of
 from bullpen.cli.message import message_of
 from bullpen.cli.options import add_json, pair, seconds
 from bullpen.cli.show import one_line, say, say_json, talk
@@ -87,6 +88,11 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="set a variable for the agent; may be repeated",
     )
+    parser.add_argument(
+        "--mcp",
+        metavar="FILE",
+        help='MCP servers for the agent: {"mcpServers": {NAME: {"command": ..., "args": []}}}',
+    )
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
@@ -145,6 +151,7 @@ def creation(args: argparse.Namespace) -> dict[str, Any]:
         "mode": args.mode,
         "model": args.model,
         "environment": dict(args.env),
+        "mcp_servers": servers_of(args.mcp) if args.mcp else [],
         "setup": args.setup,
         "setup_timeout": args.setup_timeout,
         "sparse": args.sparse,

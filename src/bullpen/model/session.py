@@ -169,6 +169,8 @@ class SessionRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Numbers of turns accepted but not started."""
     asks: list[OpenAsk] = []
     last_line: str = ""
+    open_line: str = ""
+    """The end of the newest message that no newline closed yet."""
     used_tokens: int | None = None
     size_tokens: int | None = None
     cost: float | None = None

@@ -143,6 +143,7 @@ def _queued(record: SessionRecord, fact: TurnQueued, at: float) -> None:
 
 def _started(record: SessionRecord, fact: TurnStarted, at: float) -> None:
     record.queue = [number for number in record.queue if number != fact.turn]
+    record.open_line = ""
     record.turn = Turn(number=fact.turn, state=TurnState.RUNNING, started_at=at)
     record.used_at = at
 
@@ -227,15 +228,16 @@ def _answered(record: SessionRecord, fact: AskAnswered | AskWithdrawn, _at: floa
 
 
 def _said(record: SessionRecord, fact: MessageStreamed, at: float) -> None:
-    line = _line(fact.text, at_end=True)
-    if line:
-        record.last_line = line
+    text = record.open_line + fact.text
+    record.last_line = _line(text, at_end=True) or record.last_line
+    record.open_line = text.rpartition("\n")[2][-_LAST_LINE:]
     record.used_at = at
 
 
 def _tool(record: SessionRecord, fact: ToolCalled, at: float) -> None:
     if fact.title:
         record.last_line = _line(fact.title, at_end=False)
+    record.open_line = ""
     record.used_at = at
 
 

@@ -86,6 +86,7 @@ _encoder = msgspec.json.Encoder()
 def view(record: SessionRecord) -> dict[str, Any]:
     """Return a record as doors show it, with its outcome in one word."""
     shown: dict[str, Any] = msgspec.to_builtins(record)
+    shown.pop("open_line", None)
     shown["state"] = record.state.value
     shown["outcome"] = outcome(record)
     return shown

@@ -1,0 +1,167 @@
+"""Our own column: a service in a folder of its own, measured as its users meet it."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from arena import machine
+from arena.figures import Trouble
+from arena.host import ACP_AGENT, Http, clean_environment, daemon, scratch, until
+from arena.marks import Marks
+from bullpen.model.home import Home
+from bullpen.testing import demo_agent
+
+DEMO_AGENT = Path(str(demo_agent.__file__))
+COMMAND = Path(sys.executable).with_name("bullpen")
+_CATALOG = """\
+id = "stand-in"
+name = "Stand-in"
+vendor = "bench"
+dialect = "acp"
+command = ["{python}", "-I", "%s", "%s"]
+version_args = []
+memory_mb = 20
+"""
+
+
+class Stage:
+    """A folder in which a service of ours can run, with the stand-in agent in its catalog."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.work = folder / "work"
+        self.work.mkdir()
+        self.marks = Marks(folder / "marks.jsonl")
+        catalog = folder / "config" / "agents"
+        catalog.mkdir(parents=True)
+        (catalog / "stand-in.toml").write_text(_CATALOG % (ACP_AGENT, self.marks.path))
+        self.environment = clean_environment(
+            HOME=str(folder),
+            BULLPEN_HOME=str(folder / "state"),
+            BULLPEN_CONFIG=str(folder / "config"),
+            BULLPEN_DEMO_HOME=str(folder / "demo"),
+        )
+        self.home = Home.of(self.environment)
+
+    @contextmanager
+    def serving(self) -> Generator["Service"]:
+        """Run a service; on exit its sessions are killed and it is stopped."""
+        http = Http(unix=self.home.socket)
+        argv = [sys.executable, "-m", "bullpen", "serve"]
+        begun = time.monotonic()
+        with daemon(
+            argv, env=self.environment, cwd=self.folder, log=self.folder / "serve.log"
+        ) as process:
+            up = until(
+                lambda: self._is_up(http, process), timeout=30, what="our service did not answer"
+            )
+            service = Service(self, http, process.pid, up - begun)
+            try:
+                yield service
+            finally:
+                service.kill_all()
+
+    def _is_up(self, http: Http, process: "subprocess.Popen[bytes]") -> bool:
+        if process.poll() is not None:
+            said = (self.folder / "serve.log").read_text()[-300:]
+            raise Trouble(f"our service ended with {process.returncode}: {said}")
+        return self.home.socket.exists() and http.answers("/v1/health")
+
+
+class Service:
+    """A running service of ours."""
+
+    def __init__(self, stage: Stage, http: Http, pid: int, start: float) -> None:
+        self.stage = stage
+        self.marks = stage.marks
+        self.http = http
+        self.pid = pid
+        self.start = start
+        """Seconds from its launch to its first answer."""
+
+    def create(self, agent: str = "stand-in") -> dict[str, Any]:
+        """Create a session and return its record once it is ready."""
+        return self.http.ask("POST", "/v1/sessions", {"agent": agent, "path": str(self.stage.work)})
+
+    def send(self, session: str, text: str) -> int:
+        """Queue a prompt and return its turn."""
+        return self.http.ask("POST", f"/v1/sessions/{session}/turns", {"text": text})["turn"]
+
+    def wait(self, session: str, turn: int, *, timeout: float = 60) -> dict[str, Any]:
+        """Return the session's record when `turn` is over."""
+        wish = {"sessions": [session], "turns": {session: turn}, "timeout": timeout}
+        told = self.http.ask("POST", "/v1/wait", wish)
+        if told["timed_out"]:
+            raise Trouble(f"turn {turn} of {session} did not end within {timeout:g} s")
+        return told["sessions"][session]
+
+    def kill_all(self) -> None:
+        """End every session's process."""
+        with suppress(OSError, Trouble):
+            live = self.http.ask("GET", "/v1/sessions")["sessions"]
+            with ThreadPoolExecutor(8) as threads:
+                list(threads.map(self._kill, [one["id"] for one in live]))
+
+    def _kill(self, session: str) -> None:
+        with suppress(OSError, Trouble):
+            self.http.ask("POST", f"/v1/sessions/{session}/kill")
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time the service and the wrappers of its agents used."""
+        return machine.cpu_seconds([self.pid, *self.wrappers()])
+
+    def wrappers(self) -> list[int]:
+        """Return the pids of the shells that hold agents."""
+        live = self.http.ask("GET", "/v1/sessions")["sessions"]
+        return [one["pid"] for one in live if one.get("pid")]
+
+
+@contextmanager
+def running() -> Generator[Service]:
+    """Run a fresh service in a fresh folder."""
+    with scratch("ours") as folder, Stage(folder).serving() as service:
+        yield service
+
+
+def version() -> str:
+    """Return who we are."""
+    return f"bullpen {importlib.metadata.version('bullpen')}"
+
+
+def bare_agent(environment: Mapping[str, str], work: Path) -> float:
+    """Start the demo agent with nobody between, and return how long its handshake took."""
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-I", str(DEMO_AGENT)],
+        env=dict(environment),
+        cwd=work,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdin is not None, "asked for"
+    assert process.stdout is not None, "asked for"
+    with process:
+        hello = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1}}\n'
+        process.stdin.write(hello)
+        process.stdin.flush()
+        process.stdout.readline()
+        place = os.fsencode(work)
+        new = b'{"jsonrpc":"2.0","id":2,"method":"session/new","params":{"cwd":"%s"' % place
+        process.stdin.write(new + b',"mcpServers":[]}}\n')
+        process.stdin.flush()
+        line = process.stdout.readline()
+        while line and b'"id":2' not in line:
+            line = process.stdout.readline()
+        took = time.monotonic() - begun
+        process.kill()
+    if not line:
+        raise Trouble("the demo agent did not open a conversation")
+    return took

@@ -1,0 +1,260 @@
+"""What is measured of ours."""
+
+import sqlite3
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import closing
+
+from arena import machine
+from arena.contender import Slice
+from arena.figures import Figure, Trouble, median, seconds, tails, typical
+from arena.host import Effort, at_once, clean_environment, scratch, timed
+from arena.ours import COMMAND, Service, Stage, bare_agent, running, version
+
+_STREAMS = 20
+_RATE = 50
+"""Pieces of text a second from each streaming session: about what a fast model writes."""
+
+
+class Ours:
+    """Bullpen, through its service's socket and through its shell command."""
+
+    name = "Bullpen"
+
+    def prepare(self) -> str:
+        """See `Contender.prepare`."""
+        return version()
+
+    @property
+    def slices(self) -> Mapping[str, Slice]:
+        """See `Contender.slices`."""
+        return {
+            "cold": cold,
+            "verb": verb,
+            "create": create,
+            "turns": turns,
+            "shell": shell,
+            "busy": busy,
+            "storm": storm,
+            "live": live,
+            "ingest": ingest,
+        }
+
+
+def cold(effort: Effort) -> dict[str, Figure]:
+    """Service start to first answer."""
+    fresh: list[float] = []
+    again: list[float] = []
+    for _ in range(effort.times(6)):
+        with scratch("ours") as folder:
+            stage = Stage(folder)
+            with stage.serving() as service:
+                fresh.append(service.start)
+            with stage.serving() as service:
+                again.append(service.start)
+    return {"cold-new": typical(fresh), "cold": typical(again)}
+
+
+def verb(effort: Effort) -> dict[str, Figure]:
+    """`bullpen status ID` beside the interpreter alone, in turn so that both meet the same load."""
+    plain: list[float] = []
+    ours: list[float] = []
+    with running() as service:
+        session = service.create()["id"]
+        env, work = service.stage.environment, service.stage.work
+        for _ in range(effort.times(30)):
+            begun, ended, _ = timed([sys.executable, "-c", "pass"], env=env, cwd=work)
+            plain.append(ended - begun)
+            begun, ended, _ = timed([COMMAND, "status", session], env=env, cwd=work)
+            ours.append(ended - begun)
+    return {"floor-verb": typical(plain), "verb": typical(ours)}
+
+
+def create(effort: Effort) -> dict[str, Figure]:
+    """One session after the other with the demo agent, beside the agent alone."""
+    alone: list[float] = []
+    ours: list[float] = []
+    by_shell: list[float] = []
+    with running() as service:
+        env, work = service.stage.environment, service.stage.work
+        for _ in range(effort.times(20)):
+            alone.append(bare_agent(env, work))
+            begun = time.monotonic()
+            record = service.create("demo")
+            ours.append(time.monotonic() - begun)
+            _must_be(record, "idle")
+        for _ in range(effort.times(10)):
+            argv = [COMMAND, "create", "--agent", "demo", "--path", work, "--quiet"]
+            begun, ended, _ = timed(argv, env=env, cwd=work)
+            by_shell.append(ended - begun)
+    return {
+        "floor-create": typical(alone),
+        "create": typical(ours),
+        "create-shell": typical(by_shell),
+    }
+
+
+def turns(effort: Effort) -> dict[str, Figure]:
+    """Prompts to one idle session through HTTP."""
+    with running() as service:
+        session = service.create()["id"]
+        sent, told = _converse(service, session, effort.times(300))
+    return {"send": typical(sent), "told-50": tails(told, p99=False), "told-99": tails(told, p99=True)}
+
+
+def shell(effort: Effort) -> dict[str, Figure]:
+    """The same through the shell: `send` and `ask` as processes of their own."""
+    sent: list[float] = []
+    told: list[float] = []
+    with running() as service:
+        session = service.create()["id"]
+        env, work = service.stage.environment, service.stage.work
+        for number in range(effort.times(15)):
+            argv = [COMMAND, "send", session, f"WORK=0.02 TAG=s{number}"]
+            begun, _, _ = timed(argv, env=env, cwd=work)
+            sent.append(service.marks.at("recv", f"s{number}") - begun)
+            service.marks.at("done", f"s{number}")
+            argv = [COMMAND, "ask", session, f"WORK=0.5 TAG=a{number}"]
+            _, ended, _ = timed(argv, env=env, cwd=work)
+            told.append(ended - service.marks.at("done", f"a{number}"))
+    return {"send-shell": typical(sent), "told-shell": typical(told)}
+
+
+def busy(effort: Effort) -> dict[str, Figure]:
+    """Prompts to an idle session while 20 others stream text."""
+    with running() as service:
+        session = service.create()["id"]
+        for _ in range(_STREAMS):
+            service.send(service.create()["id"], f"WORK=600 STREAM={_RATE} TAG=stream")
+        service.marks.at("recv", "stream")
+        before = time.monotonic(), machine.cpu_seconds([service.pid])
+        sent, told = _converse(service, session, effort.times(300))
+        used = machine.cpu_seconds([service.pid]) - before[1]
+        share = 100 * used / (time.monotonic() - before[0])
+    print(f"  (the service used {share:.0f} % of a core, {_STREAMS * _RATE} updates a second)")
+    return {
+        "busy-send": typical(sent),
+        "busy-50": tails(told, p99=False),
+        "busy-99": tails(told, p99=True),
+    }
+
+
+def storm(effort: Effort) -> dict[str, Figure]:
+    """Many sessions at once, beside as many agents that nobody supervises."""
+    figures: dict[str, Figure] = {}
+    for count in (16, 64):
+        alone: list[float] = []
+        ours: list[float] = []
+        for _ in range(effort.pick(3, 1)):
+            with scratch("floor") as folder:
+                env = clean_environment(HOME=str(folder), BULLPEN_DEMO_HOME=str(folder / "demo"))
+                alone.append(at_once(count, lambda _: bare_agent(env, folder))[0])
+            with running() as service:
+                took, records = at_once(count, lambda _: service.create("demo"))
+                ours.append(took)
+                for record in records:
+                    _must_be(record, "idle")
+        figures |= {f"floor-{count}": typical(alone), f"storm-{count}": typical(ours)}
+    return figures
+
+
+def live(effort: Effort) -> dict[str, Figure]:
+    """What 200 live sessions cost: memory from a line through two counts, CPU while all idle."""
+    few, many = effort.pick((20, 200), (5, 40))
+    with running() as service:
+        _seat(service, few)
+        low = machine.memory_bytes(service.pid)
+        _seat(service, many - few)
+        high = machine.memory_bytes(service.pid)
+        wrappers = [machine.memory_bytes(pid) for pid in service.wrappers()]
+        slope = (high - low) / (many - few) / 2**20
+        shells = sum(wrappers) / len(wrappers) / 2**20
+        time.sleep(2)
+        begun, used = time.monotonic(), service.cpu_seconds()
+        time.sleep(effort.pick(30, 5))
+        share = 100 * (service.cpu_seconds() - used) / (time.monotonic() - begun)
+    total = slope + shells
+    told = f"{total:.2f} MB (service {slope:.2f}, wrapper {shells:.2f}; {high / 2**20:.0f} MB at {many})"
+    return {
+        "memory": Figure(told, total),
+        "idle": Figure(f"{many} sessions: {share:.2f} %", share),
+    }
+
+
+def ingest(effort: Effort) -> dict[str, Figure]:
+    """From the first byte a flooding agent writes until the last update stands in events.db."""
+    count = effort.pick(500_000, 100_000)
+    return {
+        "ingest": _ingest("text", count, effort),
+        "ingest-tool": _ingest("tool", count // 5, effort),
+    }
+
+
+def _ingest(kind: str, count: int, effort: Effort) -> Figure:
+    rates: list[float] = []
+    for _ in range(effort.pick(3, 1)):
+        with running() as service:
+            session = service.create()["id"]
+            turn = service.send(session, f"FLOOD={count} KIND={kind} TAG=f")
+            service.wait(session, turn, timeout=300)
+            told = time.monotonic()
+            first = service.marks.at("flood", kind)
+            _must_be_stored(service, session, kind, count)
+        rates.append(count / (told - first))
+    best, worst = max(rates), min(rates)
+    middle = median(rates)
+    return Figure(f"{middle:,.0f}/s ({worst:,.0f} to {best:,.0f}, {count:,} updates)", middle)
+
+
+def _must_be_stored(service: Service, session: str, kind: str, count: int) -> None:
+    """Look into the database past the service: the waiter was told, so all must stand there."""
+    events = service.stage.home.folder / "events.db"
+    with closing(sqlite3.connect(f"file:{events}?mode=ro", uri=True)) as database:
+        query = "SELECT body FROM events WHERE session = ? AND kind = ?"
+        wanted = "message-streamed" if kind == "text" else "tool-called"
+        bodies = [row[0] for row in database.execute(query, (session, wanted))]
+        if kind == "tool":
+            bodies += [row[0] for row in database.execute(query, (session, "tool-changed"))]
+    last = f"{count - 1} hello world, tokens here, ok "
+    found = sum(body.count(" hello world, tokens here, ok ") for body in bodies)
+    if found != count or not any(last in body for body in bodies):
+        raise Trouble(f"{found} of {count} updates stood in events.db when the waiter was told")
+
+
+def _converse(service: Service, session: str, times: int) -> tuple[list[float], list[float]]:
+    """Send prompts one after the other; return how long each took to reach the agent, and how
+    long the end of each turn took to reach the waiter."""
+    sent: list[float] = []
+    told: list[float] = []
+    for number in range(times + 1):
+        begun = time.monotonic()
+        turn = service.send(session, f"WORK=0.03 TAG=t{number}")
+        service.wait(session, turn)
+        ended = time.monotonic()
+        sent.append(service.marks.at("recv", f"t{number}") - begun)
+        told.append(ended - service.marks.at("done", f"t{number}"))
+    # The first one meets cold caches in the service, the agent and here.
+    return sent[1:], told[1:]
+
+
+def _seat(service: Service, count: int) -> None:
+    """Create `count` sessions that have one turn behind them."""
+
+    def one(_: int) -> None:
+        session = service.create("demo")["id"]
+        service.wait(session, service.send(session, "Say hello."))
+
+    for start in range(0, count, 10):
+        at_once(min(10, count - start), one)
+
+
+def _must_be(record: Mapping[str, object], state: str) -> None:
+    if record["state"] != state:
+        raise Trouble(f"session {record['id']} is {record['state']}: {record.get('reason')}")
+
+
+def verb_target(python: float) -> tuple[float, str]:
+    """Return the target of a shell verb where `python -c pass` takes `python` seconds."""
+    target = 1.2 * python + 0.060
+    return target, f"1.2 × python + 60 ms = {seconds(target)}"
