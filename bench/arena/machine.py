@@ -93,3 +93,10 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def words(pid: int) -> list[str]:
+    """Return the command line of `pid`, empty when it is gone."""
+    with suppress(psutil.Error):
+        return psutil.Process(pid).cmdline()
+    return []

@@ -86,6 +86,10 @@ class Bullpen:
         """The store, for whoever must know when it refuses a commit."""
         return self._stage.store
 
+    async def end_processes(self, *, grace: float) -> None:
+        """See `Supervisor.end_processes`."""
+        await self._supervisor.end_processes(grace=grace)
+
     def drain(self) -> None:
         """Release everybody who waits; the service is on its way down."""
         self._bell.ring()

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from bullpen.process import Ending, Identity, Journal, marked, reap_group, spawn
+from bullpen.process.table import Mark
 from bullpen.testing.lifeline import Lifeline
 
 if TYPE_CHECKING:
     from tests.process.conftest import Stage
 
+ENV = dict(os.environ)
 SIT = "import time; time.sleep(3600)"
 STUBBORN = (
     f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); {SIT}"
@@ -132,18 +135,40 @@ async def test_a_group_is_reaped_whole_even_when_cancelled(tmp_path: Path):
         assert process.wait() == -signal.SIGTERM
 
 
+async def test_a_process_that_leads_no_group_is_ended_alone(tmp_path: Path):
+    with Lifeline.open(tmp_path) as line, anyio.fail_after(15):
+        body = f"import subprocess\nchild = subprocess.Popen({line.python(SIT)})\n"
+        body += "open('pid', 'w').write(str(child.pid))\nprint(child.wait())"
+        parent = begin(["sh", "-c", 'cd "$0" && exec "$@"', str(tmp_path), *line.python(body)], ENV)
+        await line.held_by(2)
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            await anyio.lowlevel.checkpoint()
+        member = Identity.of(int((tmp_path / "pid").read_text()))
+        assert member is not None
+        await reap_group(member, grace=10)
+        assert parent.wait() == 0, "it saw its child go, and went its own way"
+        await line.cut()
+
+
 async def test_the_same_session_in_a_later_run_and_other_sessions_are_left_alone(stage: "Stage"):
     with Lifeline.open(stage.folder) as line, anyio.fail_after(15):
         child, follower = await stage.start(["/bin/sh", "-c", "echo up; exec sleep 60"])
         await follower.read()
-        marks = [("brisk-otter", "2"), ("brisk-otter-2", "1"), ("", "1")]
-        others = [
-            begin(line.python(SIT), {**stage.env, "BULLPEN_SESSION": session, "BULLPEN_RUN": run})
-            for session, run in marks
+        here = stage.journal.folder
+        marks = [
+            Mark("brisk-otter", 2, here),
+            Mark("brisk-otter-2", 1, here),
+            Mark("brisk-otter", 1, stage.folder / "another service"),
+            Mark("", 1, here),
         ]
-        await line.held_by(3)
+        others = [begin(line.python(SIT), {**stage.env, **mark.environment()}) for mark in marks]
+        earlier = begin(
+            line.python(SIT), {**stage.env, **Mark("brisk-otter", 0, here).environment()}
+        )
+        await line.held_by(5)
         await child.reap(grace=5)
-        assert [other.poll() for other in others] == [None, None, None]
+        assert [other.poll() for other in others] == [None] * 4
+        assert earlier.wait() == -signal.SIGTERM
         for other in others:
             other.kill()
             other.wait()
@@ -164,7 +189,7 @@ async def test_who_reaps_a_session_it_runs_inside_of_survives(tmp_path: Path):
         "        child.close()\n"
         "anyio.run(main)\n"
     )
-    env = {**os.environ, "BULLPEN_SESSION": "brisk-otter", "BULLPEN_RUN": "1"}
+    env = {**os.environ, **Mark("brisk-otter", 1, tmp_path / "brisk-otter").environment()}
     done = await anyio.run_process([sys.executable, "-c", program], cwd=tmp_path, env=env)
     assert b"Ending(exit_code=143, signal=15)" in done.stdout
 
@@ -218,6 +243,6 @@ async def test_fifty_agents_started_and_stopped_leave_nothing_behind(stage: "Sta
         await line.held_by(50)
         await line.cut()
         assert stage.descriptors() < before, "our end of the line is closed, nothing opened"
-    assert [one for one in marked() if one.session.startswith("otter-")] == []
+    assert [one for one in marked() if one.journal.is_relative_to(stage.folder)] == []
     assert [one for one in started if one.look() is not None] == [], "not even a zombie"
     assert len(started) == 50

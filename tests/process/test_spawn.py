@@ -130,7 +130,12 @@ async def test_the_environment_is_what_was_given_and_the_marks(stage: "Stage"):
         seen = json.loads((await lines(follower, 1))[0])
     finally:
         del os.environ["BULLPEN_TEST_SECRET"]
-    marks = {"BULLPEN_SESSION": "brisk-otter", "BULLPEN_RUN": "1", "PWD": str(stage.folder)}
+    marks = {
+        "BULLPEN_SESSION": "brisk-otter",
+        "BULLPEN_RUN": "1",
+        "BULLPEN_JOURNAL": str(stage.journal.folder),
+        "PWD": str(stage.folder),
+    }
     wanted = {**stage.env, **given, **marks}
     del wanted["OLDPWD"]
     seen.pop("LC_CTYPE", None)  # the interpreter's own doing where there is no locale

@@ -14,6 +14,7 @@ from bullpen.process.follow import Follower
 from bullpen.process.identity import Identity, collect, gone
 from bullpen.process.journal import UNSEEN, Ending, Journal
 from bullpen.process.reap import Kin, end
+from bullpen.process.table import Mark
 from bullpen.process.watch import Watcher
 
 _LOOK_EVERY = 1.0
@@ -35,17 +36,19 @@ class Child:
     """
 
     def __init__(
-        self, identity: Identity, *, kin: Kin, journal: Journal, watcher: Watcher, link: int
+        self, identity: Identity, *, group: int, mark: Mark, journal: Journal, watcher: Watcher
     ) -> None:
-        """Take over `link`, the journal's FIFO opened for writing without blocking."""
+        """Open the journal's FIFO for writing. `group` is that of the run's wrapper, which may
+        be dead."""
         self.identity = identity
         self.journal = journal
         self.survivors: tuple[int, ...] = ()
         """Pids that outlived `reap`: stuck in the kernel, or of another user. Nearly always
         empty."""
-        self._kin = kin
+        self._run = mark.run
+        self._kin = Kin(Identity(group, identity.start_time), mark)
         self._watcher = watcher
-        self._link: int | None = link
+        self._link: int | None = _open_link(journal)
         self._followers: list[Follower] = []
         self._writing = anyio.Lock()
         self._waiting_for_room: anyio.CancelScope | None = None
@@ -61,7 +64,7 @@ class Child:
     @property
     def run(self) -> int:
         """Which of the session's runs this is."""
-        return self._kin.run
+        return self._run
 
     async def write(self, data: bytes) -> None:
         """Write all of `data` to the agent's stdin, after what others are writing.
@@ -188,7 +191,7 @@ class Child:
             self._last_signal = sign
 
 
-def open_link(journal: Journal) -> int:
+def _open_link(journal: Journal) -> int:
     """Open the FIFO for writing. Open for reading too: so it opens with nobody at the other
     end, and a write is never answered with SIGPIPE."""
     return os.open(journal.stdin, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -191,7 +191,7 @@ class Journal:
         if entry is None or entry.is_dead:
             return
         # The folder is an argument of its wrapper, which no other process with that pid has.
-        if str(self.folder) in arguments(numbers[0]):
+        if str(self.folder.resolve()) in arguments(numbers[0]):
             raise JournalDamaged(self.folder, f"process {numbers[0]} of an earlier run is alive")
 
     def _write_run_file(self, text: str) -> None:

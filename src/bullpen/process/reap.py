@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 
 from bullpen.process.identity import Identity
-from bullpen.process.table import Entry, arguments, born, census, forebears, is_wrapper, look
+from bullpen.process.table import Entry, Mark, arguments, born, census, forebears, is_wrapper, look
 
 _KILL_LIMIT = 5.0
 # Seconds SIGKILL gets. It needs milliseconds, unless a process hangs in the kernel.
@@ -29,11 +29,10 @@ class Kin:
     """
 
     leader: Identity
-    """The process that made the group. It may be dead; the group lives on without it."""
-    session: str = ""
-    """Empty: marks are not looked at."""
-    run: int = 0
-    """Marks of later runs belong to others."""
+    """The process that made the group. It may be dead; the group lives on without it. One that
+    made none is its only kin."""
+    mark: Mark | None = None
+    """None: marks are not looked at. Marks of earlier runs count, those of later ones do not."""
 
     def living(self) -> list[Entry]:
         """Return those that run; zombies do not. Reads the whole process table."""
@@ -44,9 +43,9 @@ class Kin:
         is_recycled = head is not None and head.start_time != self.leader.start_time
         return [
             entry
-            for entry, ours in census()
+            for entry, mark in census()
             if entry.pid not in spared
-            and ((not is_recycled and self._has(entry)) or self._is_meant(ours))
+            and ((not is_recycled and self._has(entry)) or self._is_meant(mark))
         ]
 
     def signal(self, entries: list[Entry], sign: signal.Signals) -> None:
@@ -62,14 +61,18 @@ class Kin:
                 _identity(entry).signal(sign)
 
     def _has(self, entry: Entry) -> bool:
-        if self.leader.pid not in (entry.group, entry.kernel_session):
+        if self.leader.pid not in (entry.pid, entry.group, entry.kernel_session):
             return False
         boot, instant = born(entry.start_time)
         our_boot, our_instant = born(self.leader.start_time)
         return boot == our_boot and instant >= our_instant
 
-    def _is_meant(self, ours: tuple[str, int] | None) -> bool:
-        return ours is not None and ours[0] == self.session and ours[1] <= self.run
+    def _is_meant(self, theirs: Mark | None) -> bool:
+        ours = self.mark
+        if ours is None or theirs is None:
+            return False
+        is_same = (ours.session, ours.journal) == (theirs.session, theirs.journal)
+        return is_same and theirs.run <= ours.run
 
 
 async def end(
@@ -90,7 +93,7 @@ async def end(
 
 
 async def reap_group(identity: Identity, *, grace: float) -> None:
-    """End the group that `identity` leads or led, as `end` does.
+    """End the process and the group that it leads or led, as `end` does.
 
     Nothing is touched when the pid belongs to another process by now.
     """

@@ -4,15 +4,13 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from bullpen.errors import DirectoryMissing, ProgramNotFound
-from bullpen.process.child import Child, collect_strays, open_link
+from bullpen.process.child import Child, collect_strays
 from bullpen.process.identity import Identity
 from bullpen.process.journal import Journal, opened
-from bullpen.process.reap import Kin
-from bullpen.process.table import RUN_MARK, SESSION_MARK, WRAPPER_NAME
+from bullpen.process.table import SESSION_MARK, WRAPPER_NAME, Mark
 from bullpen.process.watch import Watcher
 
 _SHELL = "/bin/sh"
@@ -62,8 +60,9 @@ async def spawn(
     Args:
         argv: Program and arguments, never a shell line. The program is looked up on
             `env["PATH"]`, or below `cwd` when it is a relative path.
-        env: The whole environment; nothing of ours is inherited. `BULLPEN_RUN` and `PWD` are
-            set to what is true, `BULLPEN_SESSION` to the folder's name unless given. Variables
+        env: The whole environment; nothing of ours is inherited. `BULLPEN_RUN`,
+            `BULLPEN_JOURNAL` and `PWD` are set to what is true, `BULLPEN_SESSION` to the
+            folder's name unless given. Variables
             whose name is not a shell identifier may not reach the agent.
 
     Raises:
@@ -76,21 +75,20 @@ async def spawn(
         raise DirectoryMissing(where, is_file=where.exists())
     program = find_program(argv[0], path=env.get("PATH", os.defpath), cwd=where)
     session = env.get(SESSION_MARK) or journal.folder.name
-    whole = {**env, SESSION_MARK: session, RUN_MARK: str(run), "PWD": str(where)}
+    mark = Mark.of(session, run, journal.folder)
     name = f"{WRAPPER_NAME}{session}:{run}"
-    folder = str(journal.folder.absolute())
-    words = [name, folder, str(run), str(where), journal.prepared()]
+    words = [name, str(mark.journal), str(run), str(where), journal.prepared()]
     command = [_SHELL, "-c", _WRAPPER, *words, program, *argv[1:]]
     collect_strays()
-    with ExitStack() as undo:
-        link = open_link(journal)
-        undo.callback(os.close, link)
-        pid = _start(command, journal=journal, env=whole)
+    pid = _start(command, journal=journal, env={**env, **mark.environment(), "PWD": str(where)})
+    try:
         identity = Identity.of(pid)
         assert identity is not None, "nobody but us can take our child off the process table"
-        undo.pop_all()
-    kin = Kin(identity, session, run)
-    return Child(identity, kin=kin, journal=journal, watcher=watcher, link=link)
+        return Child(identity, group=pid, mark=mark, journal=journal, watcher=watcher)
+    except OSError:
+        # No descriptor left for the FIFO: an agent nobody could speak to.
+        _take_back(pid)
+        raise
 
 
 def find_program(program: str, *, path: str, cwd: Path) -> str:
@@ -135,6 +133,11 @@ def _start(command: list[str], *, journal: Journal, env: dict[str, str]) -> int:
             setsigmask=(),
             setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
+
+
+def _take_back(pid: int) -> None:
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _inheritable() -> list[int]:

@@ -7,7 +7,8 @@ says the same more slowly.
 import os
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +18,9 @@ import psutil
 
 SESSION_MARK = "BULLPEN_SESSION"
 RUN_MARK = "BULLPEN_RUN"
-# Both stand in the environment of every agent, so everything an agent starts carries them too.
+JOURNAL_MARK = "BULLPEN_JOURNAL"
+# All stand in the environment of every agent, so everything an agent starts carries them too. The
+# journal is among them because another service of the same user may give the same session id.
 
 WRAPPER_NAME = "bullpen:"
 # The wrapper's `$0` is this, the session and the run. macOS hides the environment of its own
@@ -26,6 +29,11 @@ WRAPPER_NAME = "bullpen:"
 
 _WRAPPER_WORDS = 8
 # Of a wrapper's argv; behind them stands that of its agent.
+
+_EXEC_TRIES = 20
+_EXEC_PAUSE = 0.0005
+_KERNEL_THREADS = 2
+# The parent of them all. They have neither arguments nor environment, ever.
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,30 @@ class Entry:
     """True for a zombie: it holds its pid, and does nothing any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a process was started for."""
+
+    session: str
+    run: int
+    """0 when its environment does not say."""
+    journal: Path
+    """The session's folder, without links; empty when its environment does not say."""
+
+    @classmethod
+    def of(cls, session: str, run: int, folder: Path) -> "Mark":
+        """Return the mark of a run whose journal is in `folder`."""
+        return cls(session, run, folder.resolve())
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that carry it."""
+        return {
+            SESSION_MARK: self.session,
+            RUN_MARK: str(self.run),
+            JOURNAL_MARK: str(self.journal),
+        }
+
+
 @dataclass
 class Marked:
     """A living process that one of our agents is, or started."""
@@ -54,6 +86,8 @@ class Marked:
     """0 when its environment does not say."""
     start_time: str
     command: str
+    journal: Path
+    """The session's folder. Another service of the same user has others."""
 
 
 def look(pid: int) -> Entry | None:
@@ -112,29 +146,23 @@ def born(start_time: str) -> tuple[str, float]:
     return boot, float(instant)
 
 
-def marks(pid: int) -> tuple[str, int] | None:
-    """Return the session and run that `pid` was started for; None when it is not ours, belongs
-    to another user, or is gone."""
-    found = proc_environment(pid) if sys.platform == "linux" else psutil_environment(pid)
-    session = found.get(SESSION_MARK, "")
-    if session:
-        return session, _number(found.get(RUN_MARK, ""))
-    name = arguments(pid)[3:4]
-    if not name or not name[0].startswith(WRAPPER_NAME):
-        return None
-    session, _, run = name[0].removeprefix(WRAPPER_NAME).rpartition(":")
-    return session, _number(run)
+def marks(pid: int) -> Mark | None:
+    """Return what `pid` was started for; None when it is not ours, belongs to another user, or
+    is gone."""
+    if sys.platform == "linux":
+        return _mark_in(proc_environment(pid))
+    return _mark_in(psutil_environment(pid)) or _mark_of_wrapper(arguments(pid))
 
 
 def proc_environment(pid: int) -> dict[str, str]:
-    """Return the environment `pid` was started with, empty when that is not for us to see."""
-    folder = Path(f"/proc/{pid}")
+    """Return the environment `pid` was started with; empty when it bears no mark, or is not for
+    us to see."""
     try:
-        if folder.stat().st_uid != os.geteuid():
+        if Path(f"/proc/{pid}").stat().st_uid != os.geteuid():
             return {}
-        block = (folder / "environ").read_bytes()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+    except FileNotFoundError:
         return {}
+    block = _proc_block(pid, "environ")
     if SESSION_MARK.encode() not in block:
         return {}
     pairs = (entry.partition(b"=") for entry in block.split(b"\0"))
@@ -158,11 +186,7 @@ def arguments(pid: int) -> list[str]:
         with suppress(psutil.Error):
             return psutil.Process(pid).cmdline()
         return []
-    try:
-        block = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return []
-    return [os.fsdecode(word) for word in block.split(b"\0")[:-1]]
+    return [os.fsdecode(word) for word in _proc_block(pid, "cmdline").split(b"\0")[:-1]]
 
 
 class _Census:
@@ -172,9 +196,9 @@ class _Census:
         self._one_at_a_time = threading.Lock()
         self._begun = 0
         self._finished = 0
-        self._latest: list[tuple[Entry, tuple[str, int] | None]] = []
+        self._latest: list[tuple[Entry, Mark | None]] = []
 
-    def take(self) -> list[tuple[Entry, tuple[str, int] | None]]:
+    def take(self) -> list[tuple[Entry, Mark | None]]:
         # A reading under way may have passed a process that was born since; the next has not.
         wanted = self._begun + 1
         with self._one_at_a_time:
@@ -190,7 +214,7 @@ class _Census:
 _census = _Census()
 
 
-def census() -> list[tuple[Entry, tuple[str, int] | None]]:
+def census() -> list[tuple[Entry, Mark | None]]:
     """Return every living process with its marks, as the table was at some time after the call.
 
     Reads the environment of every process of the user: some milliseconds, in which the caller's
@@ -210,7 +234,17 @@ def marked() -> list[Marked]:
             continue
         words = arguments(entry.pid)
         command = " ".join(words[_WRAPPER_WORDS:] if is_wrapper(words) else words)
-        found.append(Marked(entry.pid, entry.group, *ours, entry.start_time, command))
+        found.append(
+            Marked(
+                pid=entry.pid,
+                group=entry.group,
+                session=ours.session,
+                run=ours.run,
+                start_time=entry.start_time,
+                command=command,
+                journal=ours.journal,
+            )
+        )
     return sorted(found, key=lambda process: born(process.start_time))
 
 
@@ -228,6 +262,45 @@ def forebears() -> frozenset[int]:
         entry = look(pid)
         pid = entry.parent if entry is not None else 0
     return frozenset(line)
+
+
+def _mark_in(environment: Mapping[str, str]) -> Mark | None:
+    session = environment.get(SESSION_MARK, "")
+    if not session:
+        return None
+    run, journal = environment.get(RUN_MARK, ""), environment.get(JOURNAL_MARK, "")
+    return Mark(session, _number(run), Path(journal))
+
+
+def _mark_of_wrapper(words: list[str]) -> Mark | None:
+    if not is_wrapper(words):
+        return None
+    session, _, run = words[3].removeprefix(WRAPPER_NAME).rpartition(":")
+    return Mark(session, _number(run), Path(words[4]))
+
+
+def _proc_block(pid: int, name: str) -> bytes:
+    """Return `environ` or `cmdline` of `pid`, empty when it is gone or not for us to see.
+
+    Within exec() there is a moment in which the kernel knows neither. It is waited for, or a
+    process that is just being started would seem to be nobody's.
+    """
+    try:
+        for _ in range(_EXEC_TRIES):
+            block = Path(f"/proc/{pid}/{name}").read_bytes()
+            if block or not _is_within_exec(pid):
+                return block
+            time.sleep(_EXEC_PAUSE)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+    return b""
+
+
+def _is_within_exec(pid: int) -> bool:
+    entry = proc_look(pid)
+    if entry is None or entry.is_dead or _KERNEL_THREADS in (pid, entry.parent):
+        return False
+    return not Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _number(text: str) -> int:

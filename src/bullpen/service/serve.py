@@ -23,6 +23,8 @@ from bullpen.service.app import make_app
 
 log = logging.getLogger("bullpen.service")
 
+_GUARD_EVERY = 5.0
+# Seconds between looks at our own lock file.
 _DRAIN = 3
 # Seconds for answers under way; those who wait are told to come back at once.
 
@@ -53,11 +55,11 @@ async def _serve(home: Home) -> None:
     home.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with Bullpen.open(home, os.environ) as bullpen:
         with _listening(home.socket) as listener:
-            await _answer(bullpen, listener)
+            await _answer(home, bullpen, listener)
         log.info("stopped; agents keep running")
 
 
-async def _answer(bullpen: Bullpen, listener: socket.socket) -> None:
+async def _answer(home: Home, bullpen: Bullpen, listener: socket.socket) -> None:
     server = _Server(
         uvicorn.Config(
             make_app(bullpen, shut_down=lambda: drain()),
@@ -82,6 +84,7 @@ async def _answer(bullpen: Bullpen, listener: socket.socket) -> None:
     bullpen.store.on_fault(fail)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_on_signal, drain)
+        tasks.start_soon(_guard, home, bullpen, drain)
         # What was loaded by now stays for ever; the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -103,6 +106,22 @@ async def _on_signal(drain: Callable[[], None]) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
             drain()
+
+
+async def _guard(home: Home, bullpen: Bullpen, drain: Callable[[], None]) -> None:
+    """End everything when the state folder is deleted: nobody could ever reach it again."""
+    ours = home.service_lock.stat().st_ino
+    while True:
+        await anyio.sleep(_GUARD_EVERY)
+        try:
+            if home.service_lock.stat().st_ino == ours:
+                continue
+        except FileNotFoundError:
+            pass
+        log.critical("%s is gone; ending all sessions and the service", home.folder)
+        await bullpen.end_processes(grace=1)
+        drain()
+        return
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -74,6 +75,12 @@ class Supervisor:
                 with anyio.CancelScope(shield=True):
                     await supervisor._flush()
                 tasks.cancel_scope.cancel()
+
+    async def end_processes(self, *, grace: float) -> None:
+        """End every process we know, for when there is no place left to record anything in."""
+        async with anyio.create_task_group() as tasks:
+            for live in list(self._live.values()):
+                tasks.start_soon(partial(live.child.reap, grace=grace))
 
     async def _flush(self) -> None:
         """Let go of agents in good order: what was promised to them is written."""
