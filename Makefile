@@ -5,6 +5,10 @@ UV := $(VENV)/bin/uv
 RUN := $(UV) run --frozen --no-sync
 READY := $(VENV)/.ready
 
+# Trust the certificates this machine trusts, so that a company's own proxy works.
+export UV_SYSTEM_CERTS ?= 1
+export UV_NATIVE_TLS ?= 1
+
 .PHONY: help demo test check bench fmt stress docs clean
 
 help:
