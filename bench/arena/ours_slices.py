@@ -106,7 +106,6 @@ def turns(effort: Effort) -> dict[str, Figure]:
 def shell(effort: Effort) -> dict[str, Figure]:
     """The same through the shell: `send` and `ask` as processes of their own."""
     sent: list[float] = []
-    told: list[float] = []
     with running() as service:
         session = service.create()["id"]
         env, work = service.stage.environment, service.stage.work
@@ -115,9 +114,7 @@ def shell(effort: Effort) -> dict[str, Figure]:
             begun, _, _ = timed(argv, env=env, cwd=work)
             sent.append(service.marks.at("recv", f"s{number}") - begun)
             service.marks.at("done", f"s{number}")
-            argv = [COMMAND, "ask", session, f"WORK=0.5 TAG=a{number}"]
-            _, ended, _ = timed(argv, env=env, cwd=work)
-            told.append(ended - service.marks.at("done", f"a{number}"))
+        told = _ask_by_shell(service, session, effort.times(15))
     return {"send-shell": typical(sent), "told-shell": typical(told)}
 
 
@@ -132,11 +129,13 @@ def busy(effort: Effort) -> dict[str, Figure]:
         sent, told = _converse(service, session, effort.times(300))
         used = machine.cpu_seconds([service.pid]) - before[1]
         share = 100 * used / (time.monotonic() - before[0])
+        by_shell = _ask_by_shell(service, session, effort.times(10))
     print(f"  (the service used {share:.0f} % of a core, {_STREAMS * _RATE} updates a second)")
     return {
         "busy-send": typical(sent),
         "busy-50": tails(told, p99=False),
         "busy-99": tails(told, p99=True),
+        "busy-shell": typical(by_shell),
     }
 
 
@@ -236,6 +235,16 @@ def _converse(service: Service, session: str, times: int) -> tuple[list[float], 
         told.append(ended - service.marks.at("done", f"t{number}"))
     # The first one meets cold caches in the service, the agent and here.
     return sent[1:], told[1:]
+
+
+def _ask_by_shell(service: Service, session: str, times: int) -> list[float]:
+    env, work = service.stage.environment, service.stage.work
+    told: list[float] = []
+    for number in range(times):
+        argv = [COMMAND, "ask", session, f"WORK=0.5 TAG=a{number}"]
+        _, ended, _ = timed(argv, env=env, cwd=work)
+        told.append(ended - service.marks.at("done", f"a{number}"))
+    return told
 
 
 def _seat(service: Service, count: int) -> None:

@@ -13,7 +13,6 @@ import anyio.to_thread
 import msgspec
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from bullpen.errors import StoreDamaged, StoreLocked, StoreTooNew
 from bullpen.model.fact import AnyFact, Event, MessageStreamed, SessionCreated, TurnQueued
@@ -150,9 +149,9 @@ async def test_a_second_event_with_the_same_number_is_refused_and_stops_the_writ
     async with opened(tmp_path) as store:
         store.on_fault(faults.append)
         await Story(store, "calm-otter").tell(WISH)
-        with pytest.raises(IntegrityError):
+        with pytest.raises(StoreRefused, match="UNIQUE"):
             await Story(store, "calm-otter").tell(WISH)
-        with pytest.raises(IntegrityError):
+        with pytest.raises(StoreRefused, match="UNIQUE"):
             await Story(store, "other-wren").tell(WISH)
         assert len(faults) == 1
     async with opened(tmp_path) as store:

@@ -48,6 +48,8 @@ BullpenError
   StoreLocked           another service holds the database files
   StoreTooNew           the database was written by a newer version
   StoreDamaged          the database does not pass its own check
+  StoreUnavailable      the database cannot be opened
+  StoreRefused          the database refused a commit
   JournalDamaged        a session's folder is not as we left it
   ServiceUnreachable    no service answers at the socket
   ServiceStopping       the service is on its way down; ask again
@@ -89,7 +91,9 @@ from bullpen.errors.hosts import (
     ServiceUnreachable,
     StoreDamaged,
     StoreLocked,
+    StoreRefused,
     StoreTooNew,
+    StoreUnavailable,
 )
 from bullpen.errors.repositories import (
     BranchBusy,
@@ -175,7 +179,9 @@ __all__ = [
     "SetupFailed",
     "StoreDamaged",
     "StoreLocked",
+    "StoreRefused",
     "StoreTooNew",
+    "StoreUnavailable",
     "TargetMissing",
     "TemplateInvalid",
     "TurnNotCompleted",

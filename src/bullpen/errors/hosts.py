@@ -78,6 +78,38 @@ class StoreDamaged(BullpenError):
 
 
 @dataclass(eq=False)
+class StoreUnavailable(BullpenError):
+    """The database cannot be opened. Nothing was changed."""
+
+    database: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"database {self.database!r} cannot be opened: {self.why}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return "look at the permissions of the file, or whether the database server runs"
+
+
+@dataclass(eq=False)
+class StoreRefused(BullpenError):
+    """The database refused a commit; nothing is committed after that."""
+
+    database: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"database {self.database!r} refused a commit: {self.why}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return "agents keep running; free disk space or mend the database, then start the service"
+
+
+@dataclass(eq=False)
 class ServiceUnreachable(BullpenError):
     """No service answers at the socket."""
 

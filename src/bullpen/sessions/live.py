@@ -17,7 +17,7 @@ from bullpen.agents.dialect import (
     Prompt,
 )
 from bullpen.agents.permission import choose
-from bullpen.errors import AskNotFound, ChoiceInvalid
+from bullpen.errors import AskNotFound, ChoiceInvalid, JournalDamaged, ProcessGone
 from bullpen.model.fact import (
     AgentEnded,
     AgentFact,
@@ -257,6 +257,15 @@ class LiveSession:
             await self._ticket.wait()
 
     async def _read(self) -> None:
+        try:
+            await self._read_on()
+        except JournalDamaged as fault:
+            # Nobody can know what the agent says from here on, so it must not go on.
+            self._end_reason = str(fault)
+            self._ledger.write(Faulted(why=str(fault)))
+            await self.child.reap(grace=self._stage.settings.stop_grace)
+
+    async def _read_on(self) -> None:
         while True:
             if self._intake.is_holding:
                 lines: Sequence[bytes] = ()
@@ -357,7 +366,11 @@ class LiveSession:
 
     async def _write(self) -> None:
         while True:
-            letter = await self._outbox.deliver_next(self.child)
+            try:
+                letter = await self._outbox.deliver_next(self.child)
+            except ProcessGone:
+                # Whoever waits for its end has the rest; what was not written stays an intent.
+                return
             facts = [] if letter.turn is None else [TurnDelivered(turn=letter.turn)]
             if letter.numbers:
                 self._ledger.write(*facts, written=letter.numbers)
@@ -382,10 +395,14 @@ class LiveSession:
         self._is_dying = True
         # Descendants that outlived the agent may still write, and must not.
         await self.child.reap(grace=0.5)
-        while lines := self._follower.drain().lines:
-            await self._take(lines)
+        left: list[AnyFact] = []
+        try:
+            while lines := self._follower.drain().lines:
+                await self._take(lines)
+        except JournalDamaged as fault:
+            left.append(Faulted(why=str(fault)))
         torn = self._follower.torn
-        left: list[AnyFact] = list(self._intake.flush().facts)
+        left += self._intake.flush().facts
         if torn:
             sample = torn[:200].decode(errors="replace")
             left.append(Faulted(why="torn line", sample=sample, length_bytes=len(torn)))

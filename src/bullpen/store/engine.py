@@ -10,9 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from bullpen.errors import StoreDamaged, StoreLocked, StoreTooNew
+from bullpen.errors import StoreDamaged, StoreLocked, StoreTooNew, StoreUnavailable
 
 HEADS = {"events": "0001", "state": "0001"}
 """The newest migration of each group; a test holds it to the files."""
@@ -54,21 +54,34 @@ def open_engine(url: str, *, group: str) -> Engine:
 
     Raises:
         StoreTooNew: a newer version wrote the database. Nothing was changed.
+        StoreUnavailable: the file or the server cannot be reached, or the URL means nothing.
         StoreDamaged: the file is no database.
     """
-    engine = sa.create_engine(url, pool_size=4, max_overflow=12)
+    engine = _made(url)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure)
         event.listen(engine, "begin", _begin)
     try:
         _bring_up(engine, group=group)
+    except OperationalError as fault:
+        engine.dispose()
+        raise StoreUnavailable(shown(engine), " ".join(str(fault.orig).split())) from fault
     except DatabaseError as fault:
         engine.dispose()
-        raise StoreDamaged(_shown(engine), str(fault.orig)) from fault
+        raise StoreDamaged(shown(engine), str(fault.orig)) from fault
     except BaseException:
         engine.dispose()
         raise
     return engine
+
+
+def _made(url: str) -> Engine:
+    try:
+        return sa.create_engine(url, pool_size=4, max_overflow=12)
+    except (ArgumentError, ModuleNotFoundError, TypeError) as fault:
+        # No URL, no such kind of database, its driver is not installed, or it is no server's.
+        name = sa.engine.url.make_url(url).database if "://" in url else None
+        raise StoreUnavailable(name or "database", " ".join(str(fault).split())) from fault
 
 
 def sqlite_url(file: Path) -> str:
@@ -92,7 +105,7 @@ def _bring_up(engine: Engine, *, group: str) -> None:
     if revision == HEADS[group]:
         return
     if revision is not None and revision > HEADS[group]:
-        raise StoreTooNew(_shown(engine), revision)
+        raise StoreTooNew(shown(engine), revision)
     migrate = importlib.import_module("bullpen.store.migrate")
     with engine.begin() as connection:
         migrate.upgrade(connection, group=group)
@@ -106,5 +119,6 @@ def _revision(engine: Engine, *, group: str) -> str | None:
         return connection.scalar(sa.text(f"SELECT version_num FROM {table}"))
 
 
-def _shown(engine: Engine) -> str:
+def shown(engine: Engine) -> str:
+    """Return what people call the database: its file, or its name; never a password."""
     return engine.url.database or str(engine.url)

@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from bullpen.errors import StoreDamaged
+from bullpen.errors import StoreDamaged, StoreRefused
 from bullpen.model.fact import Event, decode_fact
 from bullpen.model.session import SessionRecord
 from bullpen.model.story import apply
@@ -60,7 +60,7 @@ class Store:
 
         Raises:
             StoreLocked: another process holds `lock`.
-            StoreTooNew, StoreDamaged: see there. Nothing was changed.
+            StoreTooNew, StoreDamaged, StoreUnavailable: see there. Nothing was changed.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
@@ -84,9 +84,14 @@ class Store:
         """See `Writer.add`."""
         return self._writer.add(batch, after=after)
 
-    def on_fault(self, call: Callable[[BaseException], None]) -> None:
+    def on_fault(self, call: Callable[[StoreRefused], None]) -> None:
         """Have `call` run in the loop when the database refuses a commit."""
         self._writer.on_fault = call
+
+    @property
+    def fault(self) -> StoreRefused | None:
+        """Why the database refused a commit; None while it takes them."""
+        return self._writer.fault
 
     # ---- reads; each runs in a thread ---------------------------------------------------
 

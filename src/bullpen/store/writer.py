@@ -5,6 +5,7 @@ them; the state rows follow in a second transaction. A crash between the two lea
 behind, and opening the store reads the missing events again.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -19,9 +20,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
+from bullpen.errors import StoreRefused
 from bullpen.model.fact import Event, encode_fact
 from bullpen.model.session import SessionRecord
+from bullpen.store.engine import shown
 from bullpen.store.schema import events, intents, progress, sessions
+
+log = logging.getLogger("bullpen.store")
 
 _MOST_AT_ONCE = 2000
 # Batches per transaction: bounds how long a waiter can be kept by the batches behind it.
@@ -67,10 +72,14 @@ class Ticket:
 
     def __init__(self) -> None:
         self._done = anyio.Event()
-        self._fault: BaseException | None = None
+        self._fault: StoreRefused | None = None
 
     async def wait(self) -> None:
-        """Return when the batch is committed; raise what the database raised if it never is."""
+        """Return when the batch is committed.
+
+        Raises:
+            StoreRefused: it never will be.
+        """
         await self._done.wait()
         if self._fault is not None:
             raise self._fault
@@ -80,7 +89,7 @@ class Ticket:
         """Whether the batch is committed or refused."""
         return self._done.is_set()
 
-    def settle(self, fault: BaseException | None) -> None:
+    def settle(self, fault: StoreRefused | None) -> None:
         """Release those who wait."""
         self._fault = fault
         self._done.set()
@@ -101,8 +110,9 @@ class Writer:
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._token = anyio.lowlevel.current_token()
         self._thread = threading.Thread(target=self._work, name="bullpen-writer", daemon=True)
-        self._fault: BaseException | None = None
-        self.on_fault: Callable[[BaseException], None] | None = None
+        self.fault: StoreRefused | None = None
+        """Why the database refused; None while it does not."""
+        self.on_fault: Callable[[StoreRefused], None] | None = None
         """Called in the loop when the database refused; nothing is committed after that."""
 
     def start(self) -> None:
@@ -113,8 +123,8 @@ class Writer:
         """Queue `batch` for the next commit. `after` is called in the loop once it is committed,
         in the order of the batches, before the ticket is released."""
         ticket = Ticket()
-        if self._fault is not None:
-            ticket.settle(self._fault)
+        if self.fault is not None:
+            ticket.settle(self.fault)
         else:
             self._queue.put(_Entry(batch, ticket, after))
         return ticket
@@ -144,20 +154,27 @@ class Writer:
 
     def _commit(self, entries: list[_Entry]) -> None:
         batches = [entry.batch for entry in entries]
-        fault = self._fault
-        if fault is None:
-            try:
-                _write_events(self._events_engine, batches)
-                _write_state(self._state_engine, batches)
-            except SQLAlchemyError as refusal:
-                fault = self._fault = refusal
+        fault = self.fault = self.fault or self._try(batches)
         try:
             anyio.from_thread.run_sync(self._release, entries, fault, token=self._token)
         except RuntimeError:
             # The loop is gone; so is everybody who could wait.
             return
 
-    def _release(self, entries: list[_Entry], fault: BaseException | None) -> None:
+    def _try(self, batches: Sequence[Batch]) -> StoreRefused | None:
+        try:
+            _write_events(self._events_engine, batches)
+            _write_state(self._state_engine, batches)
+        except SQLAlchemyError as refusal:
+            why = " ".join(str(getattr(refusal, "orig", None) or refusal).split())
+            return StoreRefused(shown(self._events_engine), why)
+        except Exception as bug:
+            # The thread must live, or everybody who waits for a commit would wait for ever.
+            log.exception("a batch could not be written")
+            return StoreRefused(shown(self._events_engine), type(bug).__name__)
+        return None
+
+    def _release(self, entries: list[_Entry], fault: StoreRefused | None) -> None:
         for entry in entries:
             if fault is None and entry.after is not None:
                 entry.after()
