@@ -31,7 +31,7 @@ async def nothing_is_left(world: World, *, but: int = 0) -> None:
         assert len(await bullpen.sessions()) == but
     folder = world.home.sessions
     assert len(list(folder.iterdir()) if folder.exists() else []) == but
-    assert [one for one in marked() if one.command.find(str(world.folder)) >= 0] == []
+    assert [one for one in marked() if one.journal.is_relative_to(world.folder)] == []
 
 
 async def test_a_created_session_has_shaken_hands_and_answers(world: World):

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from bullpen.errors import StoreDamaged, StoreLocked, StoreTooNew
+from bullpen.errors import StoreDamaged, StoreLocked, StoreRefused, StoreTooNew
 from bullpen.model.fact import AnyFact, Event, MessageStreamed, SessionCreated, TurnQueued
 from bullpen.model.session import SessionRecord
 from bullpen.model.story import apply

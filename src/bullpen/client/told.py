@@ -29,7 +29,7 @@ class _Told:
 def _kinds(base: type[BullpenError]) -> dict[str, type[BullpenError]]:
     found: dict[str, type[BullpenError]] = {}
     for kind in base.__subclasses__():
-        if kind.__module__ == BullpenError.__module__ and kind is not RemoteError:
+        if kind.__module__.startswith("bullpen.errors.") and kind is not RemoteError:
             found[kind.__new__(kind).code] = kind
             found |= _kinds(kind)
     return found

@@ -149,7 +149,7 @@ class WorktreeUnknown(BullpenError):
     repo: Path
 
     def __str__(self) -> str:
-        return f"{str(self.path)!r} is no linked worktree of {str(self.repo)!r}"
+        return f"folder {str(self.path)!r} is no linked worktree of {str(self.repo)!r}"
 
 
 @dataclass(eq=False)
@@ -208,7 +208,7 @@ class CommitUnreachable(BullpenError):
     checkout: Path
 
     def __str__(self) -> str:
-        return f"{str(self.checkout)!r} cannot be moved forward to commit {self.commit[:12]!r}"
+        return f"checkout {str(self.checkout)!r} cannot be moved forward to commit {self.commit[:12]!r}"
 
 
 @dataclass(eq=False)

@@ -191,12 +191,7 @@ async def _orphans(stage: Stage, records: list[SessionRecord], *, fix: bool) -> 
     """Processes that carry the mark of one of our sessions which has no process any more."""
     over = {record.id for record in records if record.state not in LIVE}
     known = {record.id for record in records}
-    found = [
-        one
-        for one in await anyio.to_thread.run_sync(marked)
-        if one.session in over
-        or (one.session not in known and (stage.home.sessions / one.session).exists())
-    ]
+    found = [one for one in await _ours(stage) if one.session in over or one.session not in known]
     if not found:
         return [Finding(check="orphans", level="ok", message="no orphaned processes")]
     if fix:
@@ -211,6 +206,13 @@ async def _orphans(stage: Stage, records: list[SessionRecord], *, fix: bool) -> 
         )
         for one in found
     ]
+
+
+async def _ours(stage: Stage) -> list[Marked]:
+    """Return the processes of this host's sessions; another state folder has its own."""
+    folder = stage.home.sessions.resolve()
+    found = await anyio.to_thread.run_sync(marked)
+    return [one for one in found if one.journal.parent == folder]
 
 
 async def _ended(one: Marked) -> Finding:
@@ -228,7 +230,7 @@ async def _strays(stage: Stage, records: list[SessionRecord], *, fix: bool) -> l
         return []
     known = {record.id for record in records}
     folders = [one for one in stage.home.sessions.iterdir() if one.name not in known]
-    living = {one.session for one in await anyio.to_thread.run_sync(marked)}
+    living = {one.session for one in await _ours(stage)}
     findings: list[Finding] = []
     for folder in folders:
         if folder.name in living:

@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 import anyio
 import msgspec
 
-from bullpen.model.fact import AnyFact, Event, SessionCreated, StateChanged, TurnFailed
+from bullpen.errors import RequestInvalid, SessionNotFound
+from bullpen.model.fact import (
+    AnyFact,
+    Event,
+    SessionCreated,
+    StateChanged,
+    TurnFailed,
+    encode_fact,
+)
 from bullpen.model.session import BUSY, SessionRecord, SessionState, TurnState, move
 from bullpen.model.story import apply, turn_outcome
 from bullpen.sessions.hub import Hub
@@ -30,16 +38,21 @@ class Ledger:
         """Held by verbs that start or end the session's process, one at a time."""
         self.sending = anyio.Lock()
         """Held while a prompt with an idempotency key is looked up and queued."""
+        self.is_closed = False
+        """True once the session was removed, or never came up: nothing more can be written."""
         self._store = store
         self._hub = hub
         self._last: Ticket | None = None
 
     @classmethod
-    def begin(cls, session: str, fact: SessionCreated, *, store: Store, hub: Hub) -> "Ledger":
-        """Make the ledger of a new session and write its first fact."""
-        event = Event(session, 1, time.time(), fact)
+    def begin(
+        cls, session: str, fact: SessionCreated, *more: AnyFact, store: Store, hub: Hub
+    ) -> "Ledger":
+        """Make the ledger of a new session and write its first fact, and `more` with it."""
+        now = time.time()
+        event = Event(session, 1, now, fact)
         ledger = cls(apply(None, event), store=store, hub=hub)
-        ledger._commit([event])
+        ledger._commit([event, *(ledger._take(one, now) for one in more)])
         return ledger
 
     def write(
@@ -53,7 +66,12 @@ class Ledger:
         """Add `facts` to the story, together with the rest, or nothing at all.
 
         `after` is called in the loop once all of it is committed, in the order of the writes.
+
+        Raises:
+            SessionNotFound: the story was closed. Nothing was written.
         """
+        if self.is_closed:
+            raise SessionNotFound(self.record.id)
         now = time.time()
         events = [self._take(fact, now) for fact in facts]
         if facts:
@@ -77,8 +95,13 @@ class Ledger:
         why = "the agent ended before the turn did"
         return [TurnFailed(turn=turn.number, code="agent-died", message=why)]
 
+    def close(self) -> None:
+        """Refuse whatever somebody who still holds this ledger may want to write."""
+        self.is_closed = True
+
     def purge(self) -> Ticket:
-        """Delete the whole story, of a session that never came up. Nothing may be written after."""
+        """Delete the whole story, of a session that never came up, and close it."""
+        self.close()
         return self._store.add(Batch(session=self.record.id, is_purge=True))
 
     def moved(self, after: SessionState, reason: str, *, evidence: str = "") -> StateChanged:
@@ -128,6 +151,19 @@ class Ledger:
         )
         self._last = self._store.add(batch, after=committed)
         return self._last
+
+
+def check_storable(fact: AnyFact) -> None:
+    """Refuse what somebody outside said when it cannot be stored.
+
+    Raises:
+        RequestInvalid: a text is not valid Unicode, a number is too large, or it is nested too
+            deeply.
+    """
+    try:
+        encode_fact(fact)
+    except (ValueError, OverflowError, RecursionError, TypeError) as fault:
+        raise RequestInvalid(f"it cannot be stored: {fault}") from fault
 
 
 def _derived(record: SessionRecord) -> tuple[SessionState, str]:

@@ -1,6 +1,7 @@
 """A session that has a process: a task that reads, one that writes, one that awaits the end."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -14,10 +15,18 @@ from bullpen.agents.dialect import (
     Close,
     Dialect,
     Interrupt,
+    OrderImpossible,
     Prompt,
 )
 from bullpen.agents.permission import choose
-from bullpen.errors import AskNotFound, ChoiceInvalid, JournalDamaged, ProcessGone
+from bullpen.errors import (
+    AskNotFound,
+    ChoiceInvalid,
+    JournalDamaged,
+    ProcessGone,
+    RequestInvalid,
+    StoreRefused,
+)
 from bullpen.model.fact import (
     AgentEnded,
     AgentFact,
@@ -38,11 +47,11 @@ from bullpen.model.fact import (
     TurnStarted,
     TurnWithdrawn,
 )
-from bullpen.model.session import OpenAsk, SessionState, TurnState
+from bullpen.model.session import OVER, OpenAsk, SessionState, TurnState
 from bullpen.process import Child, Ending
 from bullpen.sessions.hub import Delta
 from bullpen.sessions.intake import Intake, Taken
-from bullpen.sessions.ledger import Ledger
+from bullpen.sessions.ledger import Ledger, check_storable
 from bullpen.sessions.outbox import Letter, Outbox
 from bullpen.sessions.stage import Stage
 from bullpen.store import NewIntent, Progress, Ticket
@@ -150,6 +159,7 @@ class LiveSession:
         Raises:
             AskNotFound: nothing open has that name; it may be answered already.
             ChoiceInvalid: the agent does not offer that answer.
+            RequestInvalid: what was said is no answer to a request of this kind.
         """
         record = self._ledger.record
         ask = next((one for one in record.asks if one.request == request), None)
@@ -161,10 +171,16 @@ class LiveSession:
             outcome = {"accept": "accepted", "decline": "declined"}.get(done, "cancelled")
             fact = AskAnswered(request=request, outcome=outcome, content=content, reason=reason)
         else:
-            picked = _picked(ask, allow=allow, always=always, choice=choice)
+            if allow is None and choice is None and action is None:
+                raise RequestInvalid("a permission is answered with allow or choice")
+            picked = _picked(ask, allow=_leave(allow, action), always=always, choice=choice)
             order = AnswerPermission(request=request, option=picked[0])
             fact = AskAnswered(request=request, outcome=picked[1], choice=picked[0], reason=reason)
-        return self._order(order, [fact])
+        check_storable(fact)
+        try:
+            return self._order(order, [fact])
+        except OrderImpossible as refusal:
+            raise RequestInvalid(str(refusal)) from refusal
 
     def order(self, order: AnyOrder) -> Ticket:
         """Give the agent an order that belongs to no turn, such as another mode.
@@ -181,13 +197,17 @@ class LiveSession:
         `grace` seconds SIGKILL, each to the whole group.
         """
         record = self._ledger.record
-        if self.gone.is_set():
+        if record.state in OVER:
+            # It died by itself, and its last words are on their way to the store.
+            await self.gone.wait()
             return
         if record.state is not SessionState.STOPPING:
             self._ledger.write(self._ledger.moved(SessionState.STOPPING, reason))
         self._end_reason = reason
         if grace > 0 and "close" in record.abilities and self.opened.is_set():
-            self.order(Close())
+            # Impossible when somebody before us had it closed already.
+            with suppress(OrderImpossible):
+                self.order(Close())
             with anyio.move_on_after(min(grace, _CLOSE_PATIENCE)):
                 await self._closed.wait()
         await self.child.reap(grace=grace)
@@ -221,6 +241,7 @@ class LiveSession:
                 self._tasks = tasks
                 tasks.start_soon(self._read)
                 tasks.start_soon(self._write)
+                self._insist_again()
                 await self.child.wait()
                 tasks.cancel_scope.cancel()
             self._tasks = None
@@ -232,8 +253,8 @@ class LiveSession:
 
     async def flush(self) -> None:
         """Write what is committed and waits to be written, as far as the agent takes it at once."""
-        await self._ledger.committed()
-        with anyio.move_on_after(_FLUSH_PATIENCE):
+        with suppress(StoreRefused), anyio.move_on_after(_FLUSH_PATIENCE):
+            await self._ledger.committed()
             await self._outbox.emptied()
 
     def begin(self) -> None:
@@ -375,6 +396,13 @@ class LiveSession:
             if letter.numbers:
                 self._ledger.write(*facts, written=letter.numbers)
 
+    def _insist_again(self) -> None:
+        """Take up the patience of a service before us with a turn that was interrupted."""
+        turn = self._ledger.record.turn
+        if turn is not None and turn.state is TurnState.RUNNING and turn.interrupted:
+            assert self._tasks is not None, "called by run"
+            self._tasks.start_soon(self._insist, turn.number)
+
     async def _insist(self, turn: int) -> None:
         """End a process that does not end an interrupted turn in time."""
         await anyio.sleep(self._stage.settings.interrupt_grace)
@@ -395,17 +423,19 @@ class LiveSession:
         self._is_dying = True
         # Descendants that outlived the agent may still write, and must not.
         await self.child.reap(grace=0.5)
-        left: list[AnyFact] = []
+        damage: list[AnyFact] = []
         try:
             while lines := self._follower.drain().lines:
                 await self._take(lines)
         except JournalDamaged as fault:
-            left.append(Faulted(why=str(fault)))
-        torn = self._follower.torn
-        left += self._intake.flush().facts
-        if torn:
-            sample = torn[:200].decode(errors="replace")
-            left.append(Faulted(why="torn line", sample=sample, length_bytes=len(torn)))
+            damage.append(Faulted(why=str(fault)))
+        held = self._intake.flush()
+        # With the offset behind it: whoever buries us, should we die here, must not read it again.
+        self._ledger.write(
+            *held.facts,
+            *self._dialect.ended(),
+            progress=Progress(self.child.run, held.offset),
+        )
         record = self._ledger.record
         tail = self.child.journal.stderr_tail()
         end = AgentEnded(
@@ -415,9 +445,8 @@ class LiveSession:
             stderr_tail=tail,
         )
         self.ending = ending
-        self._ledger.write(*left, *self._dialect.ended())
-        lost = self._ledger.turn_lost()
-        await self._ledger.write(*lost, end, self._last_move(ending)).wait()
+        last = [*damage, *torn_line(self._follower.torn), *self._ledger.turn_lost(), end]
+        await self._ledger.write(*last, self._last_move(ending)).wait()
         self._stage.hub.forget(record.id)
         self.opened.set()
         self.gone.set()
@@ -437,6 +466,14 @@ class LiveSession:
     def _stream(self, fact: Delta) -> None:
         if self._stage.hub.wants_deltas(self._ledger.record.id):
             self._stage.hub.stream(self._ledger.record.id, fact)
+
+
+def torn_line(torn: bytes) -> list[AnyFact]:
+    """Return the fact that a dead agent did not finish its last line, if it did not."""
+    if not torn:
+        return []
+    sample = torn[:200].decode(errors="replace")
+    return [Faulted(why="torn line", sample=sample, length_bytes=len(torn))]
 
 
 def described(ending: Ending) -> str:
@@ -460,6 +497,14 @@ async def read_texts(stage: Stage, session: str, turns: Sequence[int]) -> dict[i
     return texts
 
 
+_LEAVES = {"accept": True, "decline": False}
+
+
+def _leave(allow: bool | None, action: str | None) -> bool | None:
+    """Return whether leave is given, also when it is said as one answers a question."""
+    return _LEAVES.get(action or "") if allow is None else allow
+
+
 def _picked(
     ask: OpenAsk, *, allow: bool | None, always: bool, choice: str | None
 ) -> tuple[str | None, str]:
@@ -471,10 +516,11 @@ def _picked(
         if kind is None:
             raise ChoiceInvalid(ask.request, choice, tuple(one.id for one in options))
         return choice, "allowed" if kind.startswith("allow") else "rejected"
-    allowed = bool(allow)
-    picked = choose(options, allow=allowed, always=always)
+    if allow is None:
+        return None, "cancelled"
+    picked = choose(options, allow=allow, always=always)
     if picked is None:
-        if allowed:
+        if allow:
             raise ChoiceInvalid(ask.request, "allow", tuple(one.id for one in options))
         return None, "cancelled"
-    return picked, "allowed" if allowed else "rejected"
+    return picked, "allowed" if allow else "rejected"

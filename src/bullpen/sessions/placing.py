@@ -141,7 +141,9 @@ async def _set_up(stage: Stage, ledger: Ledger, wanted: SessionCreated, path: Pa
     def printed(piece: bytes) -> None:
         ledger.write(SetupPrinted(text=decoder.decode(piece)))
 
-    marks = {"BULLPEN_SESSION": ledger.record.id, "BULLPEN_PLACE": str(path)}
+    journal = (stage.home.sessions / ledger.record.id).resolve()
+    marks = {"BULLPEN_SESSION": ledger.record.id, "BULLPEN_JOURNAL": str(journal)}
+    marks["BULLPEN_PLACE"] = str(path)
     environment = whole_environment(stage.environment, user=wanted.environment | marks)
     timeout = wanted.setup_timeout or stage.settings.setup_timeout
     try:
