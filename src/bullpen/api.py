@@ -225,10 +225,6 @@ class Bullpen:
     ) -> list[Event]:
         """Return stored events with a `seq` above `after`, in order."""
         await (await self._supervisor.ledger(session)).committed()
-        if not kinds:
-            recent = self._stage.hub.recent(session, after=after)
-            if recent is not None:
-                return recent[:limit]
         return await self._stage.store.events(session, after=after, limit=limit, kinds=kinds)
 
     def listening(self, sessions: Sequence[str] | None, *, deltas: bool = False) -> Any:

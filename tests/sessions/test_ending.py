@@ -146,9 +146,7 @@ async def test_two_stops_and_a_kill_at_once_are_one_end(world: World):
 
 
 @pytest.mark.parametrize("turns_of_loop", range(6))
-async def test_a_stop_that_meets_the_agents_own_death_is_no_error(
-    world: World, turns_of_loop: int
-):
+async def test_a_stop_that_meets_the_agents_own_death_is_no_error(world: World, turns_of_loop: int):
     async with world.host() as bullpen:
         record, _ = await bullpen.create(world.wish())
         end_unseen(record)

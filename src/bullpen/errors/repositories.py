@@ -208,7 +208,8 @@ class CommitUnreachable(BullpenError):
     checkout: Path
 
     def __str__(self) -> str:
-        return f"checkout {str(self.checkout)!r} cannot be moved forward to commit {self.commit[:12]!r}"
+        commit = self.commit[:12]
+        return f"checkout {str(self.checkout)!r} cannot be moved forward to commit {commit!r}"
 
 
 @dataclass(eq=False)

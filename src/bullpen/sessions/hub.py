@@ -1,19 +1,18 @@
 """Telling those who wait that something was committed.
 
-Nobody gets a queue that could grow: a listener is woken and reads what it has not read yet, from
-the newest events kept here or from the store. Streamed text that is not stored yet is the one
+Nobody gets a queue that could grow: a listener is woken and reads from the store what it has not
+read yet. Streamed text that is not stored yet is the one
 thing that is pushed; a listener that does not keep up loses deltas, never events.
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 import anyio
 
-from bullpen.model.fact import Event, MessageStreamed, ThoughtStreamed
+from bullpen.model.fact import MessageStreamed, ThoughtStreamed
 
-_RECENT = 256
 _MOST_DELTAS = 1000
 
 Delta = MessageStreamed | ThoughtStreamed
@@ -46,7 +45,6 @@ class Hub:
     def __init__(self) -> None:
         self._listeners: dict[str, set[Listener]] = {}
         self._everything: set[Listener] = set()
-        self._recent: dict[str, deque[Event]] = {}
 
     @contextmanager
     def listening(
@@ -71,12 +69,8 @@ class Hub:
                 if not self._listeners.get(name, True):
                     del self._listeners[name]
 
-    def publish(self, session: str, events: Sequence[Event]) -> None:
-        """Keep `events`, which are committed, and wake who listens to `session`."""
-        recent = self._recent.get(session)
-        if recent is None:
-            recent = self._recent[session] = deque(maxlen=_RECENT)
-        recent.extend(events)
+    def publish(self, session: str) -> None:
+        """Wake who listens to `session`: events of it were committed."""
         for listener in self._listeners.get(session, ()):
             listener.wake()
         for listener in self._everything:
@@ -102,14 +96,3 @@ class Hub:
     def wants_deltas(self, session: str) -> bool:
         """Whether anybody would get a delta of `session`."""
         return any(one.deltas is not None for one in self._listeners.get(session, ()))
-
-    def recent(self, session: str, *, after: int) -> list[Event] | None:
-        """Return the events after `after`, None when some of them are no longer kept here."""
-        kept = self._recent.get(session)
-        if not kept or kept[0].seq > after + 1:
-            return None
-        return [event for event in kept if event.seq > after]
-
-    def forget(self, session: str) -> None:
-        """Drop what is kept of a session that is over."""
-        self._recent.pop(session, None)

@@ -120,7 +120,10 @@ async def _start(
     write_meta(journal, session=session, run=run, wanted=wanted, profile=profile)
     # The intent stands in the store before the process exists, and the process carries the
     # session and run in its environment: a crash in between can neither lose nor double it.
-    await ledger.write(LaunchIntended(run=run, argv=argv, offset=offset, resume=resume)).wait()
+    # What an earlier run never read is of no use to this one, whose intents begin at 1 again.
+    stale = [intent.number for intent in await stage.store.unwritten(session)]
+    intended = LaunchIntended(run=run, argv=argv, offset=offset, resume=resume)
+    await ledger.write(intended, written=stale).wait()
     marks = {"BULLPEN_SESSION": session, "BULLPEN_RUN": str(run)}
     environment = whole_environment(
         stage.environment,
@@ -128,6 +131,7 @@ async def _start(
         sets=environment_of(profile, mode=mode),
         user=wanted.environment | marks | {"BULLPEN_HOME": str(stage.home.folder)},
     )
+    dialect = speaker(stage, wanted)
     child = await spawn(
         argv,
         journal=journal,
@@ -138,8 +142,13 @@ async def _start(
     )
     identity = child.identity
     ledger.write(AgentLaunched(run=run, pid=identity.pid, start_time=identity.start_time))
-    dialect = speaker(stage, wanted)
-    return LiveSession(stage=stage, ledger=ledger, dialect=dialect, child=child, offset=offset)
+    try:
+        return LiveSession(stage=stage, ledger=ledger, dialect=dialect, child=child, offset=offset)
+    except OSError:
+        # No descriptor left to follow it with: an agent nobody would hear.
+        await child.reap(grace=0)
+        child.close()
+        raise
 
 
 async def _shaken(ledger: Ledger, live: LiveSession, profile: AgentProfile) -> None:
@@ -164,12 +173,12 @@ def _how_to_log_in(profile: AgentProfile, asked: LoginRequired) -> str:
 
 
 async def _undo(ledger: Ledger, live: LiveSession | None, made: Any, fault: BaseException) -> None:
+    record = ledger.record
     reason = str(fault) if isinstance(fault, BullpenError) else "the start was cancelled"
+    if record.state is SessionState.STOPPING:
+        reason = record.reason
     if live is not None:
         await live.abandon(reason)
-    elif ledger.record.state is SessionState.STARTING:
-        await ledger.write(ledger.moved(SessionState.FAILED, reason)).wait()
-    record = ledger.record
     if made is not None and record.repo:
         await placing.unmake(
             Path(record.repo), Path(made.path), branch=made.branch, commit=made.base_commit

@@ -137,7 +137,7 @@ class Ledger:
 
         def committed() -> None:
             if events:
-                self._hub.publish(session, events)
+                self._hub.publish(session)
             if after is not None:
                 after()
 

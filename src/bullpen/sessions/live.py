@@ -173,7 +173,8 @@ class LiveSession:
         else:
             if allow is None and choice is None and action is None:
                 raise RequestInvalid("a permission is answered with allow or choice")
-            picked = _picked(ask, allow=_leave(allow, action), always=always, choice=choice)
+            leave = _LEAVES.get(action or "") if allow is None else allow
+            picked = _picked(ask, allow=leave, always=always, choice=choice)
             order = AnswerPermission(request=request, option=picked[0])
             fact = AskAnswered(request=request, outcome=picked[1], choice=picked[0], reason=reason)
         check_storable(fact)
@@ -436,7 +437,6 @@ class LiveSession:
             *self._dialect.ended(),
             progress=Progress(self.child.run, held.offset),
         )
-        record = self._ledger.record
         tail = self.child.journal.stderr_tail()
         end = AgentEnded(
             run=self.child.run,
@@ -447,7 +447,6 @@ class LiveSession:
         self.ending = ending
         last = [*damage, *torn_line(self._follower.torn), *self._ledger.turn_lost(), end]
         await self._ledger.write(*last, self._last_move(ending)).wait()
-        self._stage.hub.forget(record.id)
         self.opened.set()
         self.gone.set()
 
@@ -498,11 +497,7 @@ async def read_texts(stage: Stage, session: str, turns: Sequence[int]) -> dict[i
 
 
 _LEAVES = {"accept": True, "decline": False}
-
-
-def _leave(allow: bool | None, action: str | None) -> bool | None:
-    """Return whether leave is given, also when it is said as one answers a question."""
-    return _LEAVES.get(action or "") if allow is None else allow
+# Leave may also be given in the words of an answer to a question.
 
 
 def _picked(

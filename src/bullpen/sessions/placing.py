@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import anyio
 import msgspec
 
 from bullpen import git, places
@@ -14,6 +15,7 @@ from bullpen.errors import (
     BranchTaken,
     BullpenError,
     NotARepository,
+    RefUnknown,
     SetupFailed,
     WorkUnsaved,
 )
@@ -70,6 +72,8 @@ async def prepare(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> Place
     """
     record = ledger.record
     if record.path and Path(record.path).is_dir():
+        if not await _is_set_up(stage, record):
+            await _set_up(stage, ledger, wanted, Path(record.path))
         return None
     if wanted.place != "worktree":
         path = places.check_directory(Path(wanted.directory))
@@ -80,11 +84,20 @@ async def prepare(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> Place
     return await _worktree(stage, ledger, wanted)
 
 
+async def _is_set_up(stage: Stage, record: SessionRecord) -> bool:
+    """Whether the setup command came to a good end since the place was made."""
+    kinds = ("place-prepared", "setup-ended")
+    newest = await stage.store.last_events(record.id, kinds=kinds, limit=1)
+    return any(isinstance(one.fact, SetupEnded) and one.fact.exit_code == 0 for one in newest)
+
+
 async def _worktree(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> PlacePrepared:
     record = ledger.record
     repo = Path(wanted.repo or wanted.directory)
     branch = record.branch or wanted.branch or f"bullpen/{record.id}"
     path = Path(record.path or places.worktree_path(stage.home.folder, repo, record.id))
+    if record.base_commit is None:
+        await _clear_half_made(repo, path, branch)
     fresh = record.base_commit is None or not await git.branch_exists(repo, branch)
     if fresh:
         commit = await git.add_worktree(
@@ -109,13 +122,24 @@ async def _worktree(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> Pla
     return made
 
 
+async def _clear_half_made(repo: Path, path: Path, branch: str) -> None:
+    """Take away what a service that was killed had made and not recorded: nobody worked there."""
+    for place in await git.worktrees(repo):
+        if place.path == path.resolve() and place.branch == branch:
+            await unmake(repo, path, branch=branch, commit=place.commit)
+
+
 async def unmake(repo: Path, path: Path, *, branch: str | None, commit: str | None) -> None:
-    """Take away a place nobody worked in. The branch goes only while it is where we put it."""
-    with suppress(BullpenError):
-        await git.remove_worktree(repo, path, force=True)
-    if branch is not None and commit is not None:
+    """Take away a place nobody worked in. The branch goes only while it is where we put it.
+
+    Shielded: whoever stops a session in its setup is told that nothing is left.
+    """
+    with anyio.CancelScope(shield=True):
         with suppress(BullpenError):
-            await git.delete_branch(repo, branch, expected=commit)
+            await git.remove_worktree(repo, path, force=True)
+        if branch is not None and commit is not None:
+            with suppress(BullpenError):
+                await git.delete_branch(repo, branch, expected=commit)
 
 
 async def _include(repo: Path, path: Path, wanted: SessionCreated) -> int:
@@ -198,11 +222,21 @@ async def unsaved_work(record: SessionRecord) -> str:
         if changes.files:
             said.append(f"{len(changes.files)} uncommitted files")
     if repo.is_dir() and await git.branch_exists(repo, record.branch):
-        into = record.base or "HEAD"
+        into = await _base_of(repo, record)
         count = await git.unmerged_commits(repo, record.branch, into=into)
         if count:
             said.append(f"{count} commits that are not in {into}")
     return " and ".join(said)
+
+
+async def _base_of(repo: Path, record: SessionRecord) -> str:
+    """Return what the session's branch started from, or HEAD when that branch is no more."""
+    base = record.base or "HEAD"
+    try:
+        await git.resolve(repo, base)
+    except RefUnknown:
+        return "HEAD"
+    return base
 
 
 def _user() -> str:

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
+import anyio.to_thread
 import msgspec
 
 from bullpen.agents.dialect import (
@@ -12,7 +13,7 @@ from bullpen.agents.dialect import (
     OrderImpossible,
     Prompt,
 )
-from bullpen.errors import BullpenError
+from bullpen.errors import BullpenError, JournalDamaged
 from bullpen.model.fact import (
     AgentAdopted,
     AgentEnded,
@@ -26,11 +27,20 @@ from bullpen.model.fact import (
     TurnStarted,
 )
 from bullpen.model.session import SessionRecord, SessionState, TurnState
-from bullpen.process import Child, Ending, Follower, Identity, Journal, adopt
+from bullpen.process import (
+    Child,
+    Ending,
+    Follower,
+    Identity,
+    Journal,
+    adopt,
+    marked,
+    reap_group,
+)
 from bullpen.sessions.intake import Intake
 from bullpen.sessions.launch import journal_of, opening, speaker
 from bullpen.sessions.ledger import Ledger
-from bullpen.sessions.live import LiveSession, described
+from bullpen.sessions.live import LiveSession, described, torn_line
 from bullpen.sessions.outbox import Letter
 from bullpen.sessions.stage import Stage
 from bullpen.store import Progress, StoredProgress, UnwrittenIntent
@@ -55,6 +65,21 @@ async def find(stage: Stage, ledger: Ledger) -> Child | None:
     return await adopt(
         journal, session=record.id, run=record.run, identity=identity, watcher=stage.watcher
     )
+
+
+async def end_leftovers(stage: Stage, ledger: Ledger) -> None:
+    """End every process of a session that nobody supervises: its agent, its setup command."""
+    record = ledger.record
+    folder = journal_of(stage, record.id).folder.resolve()
+    found = [
+        Identity(one.pid, one.start_time)
+        for one in await anyio.to_thread.run_sync(marked)
+        if one.journal == folder
+    ]
+    if record.pid is not None and record.start_time is not None:
+        found.append(Identity(record.pid, record.start_time))
+    for identity in found:
+        await reap_group(identity, grace=stage.settings.stop_grace)
 
 
 async def readopt(stage: Stage, ledger: Ledger, found: Found) -> LiveSession:
@@ -101,8 +126,7 @@ async def bury(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> None:
         run=record.run, exit_code=ending.exit_code, signal=ending.signal, stderr_tail=tail
     )
     reason = f"the agent {described(ending)} while no service ran"
-    ledger.write(*facts)
-    await ledger.write(*ledger.turn_lost(), end, ledger.moved(state, reason)).wait()
+    await ledger.write(*facts, *ledger.turn_lost(), end, ledger.moved(state, reason)).wait()
 
 
 async def _last_words(
@@ -117,18 +141,19 @@ async def _last_words(
     offset = progress.offset if progress else record.run_offset
     follower = Follower(journal.stdout, offset, watcher=stage.watcher)
     intake = Intake(dialect, offset=offset)
+    damage: list[AnyFact] = []
     try:
         while lines := follower.drain().lines:
             taken = intake.take(lines)
             ledger.write(*taken.facts, progress=Progress(record.run, taken.offset))
-        left: list[AnyFact] = list(intake.flush().facts)
-        torn = follower.torn
-        if torn:
-            sample = torn[:200].decode(errors="replace")
-            left.append(Faulted(why="torn line", sample=sample, length_bytes=len(torn)))
+    except JournalDamaged as fault:
+        damage.append(Faulted(why=str(fault)))
     finally:
         follower.close()
-    return [*left, *dialect.ended()]
+    held = intake.flush()
+    ended = dialect.ended()
+    ledger.write(*held.facts, *ended, progress=Progress(record.run, held.offset))
+    return [*damage, *torn_line(follower.torn)]
 
 
 async def _rebuilt(

@@ -4,35 +4,39 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import anyio
 from anyio.abc import TaskGroup
 
 from bullpen.errors import (
     BullpenError,
-    InvalidSessionId,
-    MessageInvalid,
     RequestInvalid,
     ResumeUnsupported,
     SessionBusy,
-    SessionIdTaken,
     SessionNotFound,
     SessionOver,
+    StoreDamaged,
 )
-from bullpen.model.fact import SessionCreated, SessionRemoved, SessionRenamed, TurnQueued
+from bullpen.model.fact import (
+    AgentEnded,
+    PlaceRemoved,
+    SessionCreated,
+    SessionRemoved,
+    SessionRenamed,
+    TurnQueued,
+)
 from bullpen.model.session import LIVE, OVER, SessionRecord, SessionState
 from bullpen.model.wanted import NewSession
-from bullpen.places import check_directory
+from bullpen.process import Child
 from bullpen.sessions import placing, recover
-from bullpen.sessions.launch import journal_of, launch, mode_of
-from bullpen.sessions.ledger import Ledger
+from bullpen.sessions.launch import journal_of, launch
+from bullpen.sessions.ledger import Ledger, check_storable
 from bullpen.sessions.live import LiveSession
-from bullpen.sessions.names import is_valid, propose
 from bullpen.sessions.seating import Seating
 from bullpen.sessions.stage import Stage
 from bullpen.sessions.waste import delete_folder
+from bullpen.sessions.wishes import Wishes, check_message
 
 log = logging.getLogger("bullpen.sessions")
 
@@ -44,6 +48,8 @@ class Start:
         self.resume = resume
         self.keep = keep
         """Whether the session stays in the list when it does not come up."""
+        self.is_unwanted = False
+        """True once somebody stopped the session before it was up."""
         self.scope = anyio.CancelScope()
         self.done = anyio.Event()
         self.fault: BullpenError | None = None
@@ -58,8 +64,8 @@ class Supervisor:
         self._ledgers: dict[str, Ledger] = {}
         self._live: dict[str, LiveSession] = {}
         self._starts: dict[str, Start] = {}
-        self._keys: dict[str, anyio.Event] = {}
-        self._names: set[str] = set()
+        self._wishes = Wishes(stage)
+        self._disappeared = 0
         self._seating = Seating(stage)
 
     @classmethod
@@ -107,14 +113,16 @@ class Supervisor:
     async def ledger(self, session: str) -> Ledger:
         """Return the ledger of `session`, read from the store when it is not in memory."""
         ledger = self._ledgers.get(session)
-        if ledger is None:
+        while ledger is None:
+            before = self._disappeared
             found = await self._stage.store.records(ids=[session])
-            # Somebody else may have read it while we waited.
+            # Somebody else may have read it, or removed it, while we waited.
             ledger = self._ledgers.get(session)
-            if ledger is None and found:
+            if ledger is None and before == self._disappeared:
+                if not found or found[0].removed:
+                    raise SessionNotFound(session)
                 ledger = self._ledgers[session] = self._open_ledger(found[0])
-        if ledger is None or ledger.record.removed:
-            raise SessionNotFound(session)
+        _must_exist(ledger)
         return ledger
 
     def live(self, session: str) -> LiveSession | None:
@@ -129,106 +137,43 @@ class Supervisor:
         With `wait`, returns when the agent answered its handshake, or when the session is queued
         behind a cap; a session that does not come up leaves nothing behind and its error is
         raised. Without, returns once the wish is stored.
-        """
-        if wanted.key is not None:
-            known = await self._known(wanted.key)
-            if known is not None:
-                await self._started(known, wait=wait)
-                return known.record, False
-        try:
-            ledger = await self._wish(wanted)
-        finally:
-            if wanted.key is not None:
-                self._keys.pop(wanted.key).set()
-        self._begin(ledger, Start(resume=False, keep=not wait))
-        await self._started(ledger, wait=wait)
-        return ledger.record, True
 
-    async def _known(self, key: str) -> Ledger | None:
-        """Return the session that was created with `key`; else reserve the key."""
-        while key in self._keys:
-            await self._keys[key].wait()
-        self._keys[key] = anyio.Event()
-        found = await self._stage.store.records(key=key)
+        Raises:
+            SessionOver: somebody stopped it before it was up. It is kept, stopped.
+        """
+        async with self._wishes.alone(wanted.key):
+            known = await self._known(wanted.key)
+            ledger = known or await self._wish(wanted)
+            if known is None:
+                self._begin(ledger, Start(resume=False, keep=not wait))
+        await self._started(ledger, wait=wait)
+        return ledger.record, known is None
+
+    async def _known(self, key: str | None) -> Ledger | None:
+        """Return the session that was created with `key`."""
+        found = [] if key is None else await self._stage.store.records(key=key)
         if not found:
             return None
-        self._keys.pop(key).set()
         if found[0].removed:
             why = f"idempotency key {key!r} belongs to session {found[0].id!r}, which was removed"
             raise RequestInvalid(why)
-        return await self.ledger(found[0].id)
+        try:
+            return await self.ledger(found[0].id)
+        except SessionNotFound:
+            # Gone since we looked: it never came up, or was removed.
+            return await self._known(key)
 
     async def _wish(self, wanted: NewSession) -> Ledger:
-        """Check all that can be checked before anything is made, and store the wish."""
-        profile = self._stage.catalog.find(wanted.agent)
-        mode_of(profile, wanted.mode)
-        directory = check_directory(Path(wanted.directory))
-        if wanted.prompt is not None:
-            check_message(wanted.prompt)
-        session = await self._name(wanted.id)
-        try:
-            fact = await self._settled(wanted, session, profile.id, directory)
-        except BullpenError:
-            self._names.discard(session)
-            raise
-        ledger = Ledger.begin(session, fact, store=self._stage.store, hub=self._stage.hub)
+        """Store the wish."""
+        session, fact = await self._wishes.settle(wanted)
+        prompts = [] if wanted.prompt is None else [TurnQueued(turn=1, text=wanted.prompt)]
+        store, hub = self._stage.store, self._stage.hub
+        ledger = Ledger.begin(session, fact, *prompts, store=store, hub=hub)
         self._ledgers[session] = ledger
-        if wanted.prompt is not None:
-            ledger.write(TurnQueued(turn=1, text=wanted.prompt))
-        await ledger.committed()
+        # A creator who is cancelled here must not leave a session that nobody ever starts.
+        with anyio.CancelScope(shield=True):
+            await ledger.committed()
         return ledger
-
-    async def _settled(
-        self, wanted: NewSession, session: str, agent: str, directory: Path
-    ) -> SessionCreated:
-        """Return the wish with its branch and base settled."""
-        site = None
-        if wanted.place == "worktree":
-            names = {"session": session, "agent": agent, "title": wanted.title}
-            site = await placing.site_of(
-                directory,
-                branch=wanted.branch,
-                base=wanted.base,
-                names=names,
-                template=self._stage.settings.branch,
-            )
-        return SessionCreated(
-            agent=agent,
-            directory=str(directory),
-            place=wanted.place,
-            repo=site.repo if site else None,
-            branch=site.branch if site else None,
-            base=site.base if site else None,
-            mode=wanted.mode,
-            model=wanted.model,
-            title=wanted.title,
-            parent=wanted.parent,
-            key=wanted.key,
-            environment=wanted.environment,
-            mcp_servers=wanted.mcp_servers,
-            setup=wanted.setup,
-            setup_timeout=wanted.setup_timeout,
-            sparse=wanted.sparse,
-            labels=wanted.labels,
-        )
-
-    async def _name(self, asked: str | None) -> str:
-        if asked is None:
-            name = propose(self._names)
-            while await self._stage.store.records(ids=[name]):
-                self._names.add(name)
-                name = propose(self._names)
-        else:
-            if not is_valid(asked):
-                raise InvalidSessionId(asked)
-            if asked in self._names or await self._stage.store.records(ids=[asked]):
-                raise SessionIdTaken(asked)
-            name = asked
-        # Nobody else may pick it between here and the commit: both are looked up in this set.
-        if name in self._names:
-            return await self._name(asked)
-        self._names.add(name)
-        return name
 
     # ---- starting -----------------------------------------------------------------------
 
@@ -272,14 +217,29 @@ class Supervisor:
         except Exception as bug:
             log.exception("session %s could not be started", session)
             start.fault = BullpenError(f"{type(bug).__name__}: {bug}")
-        if ledger.record.state in OVER:
-            self._seating.leave(session)
-            if not start.keep:
-                log.info("session %s did not come up: %s", session, start.fault)
-                await self._undo_wish(ledger)
+        await self._after_start(ledger, start)
         self._starts.pop(session, None)
         start.done.set()
         self._admit()
+
+    async def _after_start(self, ledger: Ledger, start: Start) -> None:
+        """Settle what became of an attempt to start."""
+        record = ledger.record
+        if self._stage.store.fault is not None:
+            return
+        if start.is_unwanted:
+            start.fault = SessionOver(record.id, SessionState.STOPPED, _ON_REQUEST)
+        if record.state in _UNSETTLED and record.id not in self._live:
+            # It ended before anything was made that could have been undone.
+            is_unwanted = record.state is SessionState.STOPPING
+            after = SessionState.STOPPED if is_unwanted else SessionState.FAILED
+            reason = _ON_REQUEST if is_unwanted else str(start.fault)
+            await ledger.write(ledger.moved(after, reason)).wait()
+        if record.state in OVER:
+            self._seating.leave(record.id)
+            if not start.keep:
+                log.info("session %s did not come up: %s", record.id, start.fault)
+                await self._undo_wish(ledger)
 
     def _adopt_into(self, live: LiveSession) -> None:
         self._live[live.record_id] = live
@@ -289,22 +249,36 @@ class Supervisor:
         session = live.record_id
         try:
             await live.run()
-        except Exception:
-            log.exception("session %s: its supervision failed; its agent is ended", session)
-            await live.child.reap(grace=0)
-            ledger = self._ledgers[session]
-            if ledger.record.state in LIVE:
-                why = "a bug in bullpen, see service.log"
-                ledger.write(ledger.moved(SessionState.FAILED, why))
-            live.opened.set()
-            live.gone.set()
+        except Exception as fault:
+            log.exception("session %s: its supervision failed", session)
+            await self._give_up(live, fault)
         del self._live[session]
         if session not in self._starts:
             self._seating.leave(session)
             self._admit()
 
+    async def _give_up(self, live: LiveSession, fault: Exception) -> None:
+        """End the agent of a session that cannot be supervised; the session is `failed`."""
+        if self._stage.store.fault is None:
+            await live.child.reap(grace=0)
+            ledger = self._ledgers[live.record_id]
+            if ledger.record.state in LIVE:
+                await self._lose(ledger, _reason(fault))
+        # Else nothing can be recorded any more, and the agent is left to the next service.
+        live.opened.set()
+        live.gone.set()
+
+    async def _lose(self, ledger: Ledger, reason: str) -> None:
+        """Record that a session failed and has no process any more."""
+        record = ledger.record
+        end = AgentEnded(run=record.run, exit_code=None, signal=None, stderr_tail="")
+        failed = ledger.moved(SessionState.FAILED, reason)
+        await ledger.write(*ledger.turn_lost(), end, failed).wait()
+
     def _admit(self) -> None:
         """Start queued sessions for which there is room, in order."""
+        if self._stage.store.fault is not None:
+            return
         for session in self._seating.admitted():
             ledger = self._ledgers[session]
             start = self._starts.setdefault(session, Start(resume=True, keep=True))
@@ -322,11 +296,13 @@ class Supervisor:
         Raises:
             SessionBusy: it has a process.
             ResumeUnsupported: the agent cannot bring the conversation back. Nothing was changed.
+            SessionOver: somebody stopped it before it was up.
         """
         ledger = await self.ledger(session)
         if prompt is not None:
             check_message(prompt)
         async with ledger.gate:
+            await self._laid_to_rest(ledger)
             record = ledger.record
             if record.state not in OVER:
                 raise SessionBusy(session, record.state)
@@ -345,18 +321,39 @@ class Supervisor:
         ledger = await self.ledger(session)
         grace = self._stage.settings.stop_grace if grace is None else grace
         start = self._starts.get(session)
-        if start is not None and ledger.record.state is SessionState.STARTING:
-            start.scope.cancel()
-            await start.done.wait()
+        if start is not None and ledger.record.state in _UNSETTLED:
+            await self._call_off(ledger, start, grace=grace)
         if ledger.record.state is SessionState.QUEUED:
             self._seating.leave(session)
             self._starts.pop(session, None)
-            ledger.write(ledger.moved(SessionState.STOPPED, "ended on request"))
+            ledger.write(ledger.moved(SessionState.STOPPED, _ON_REQUEST))
         live = self._live.get(session)
         if live is not None:
-            await live.end(grace=grace, reason="ended on request")
+            await live.end(grace=grace, reason=_ON_REQUEST)
         await ledger.committed()
         return ledger.record
+
+    async def _call_off(self, ledger: Ledger, start: Start, *, grace: float) -> None:
+        """Stop a session that is not up yet; what was made for it is undone."""
+        if ledger.record.state is SessionState.STARTING:
+            ledger.write(ledger.moved(SessionState.STOPPING, _ON_REQUEST))
+        start.keep = start.is_unwanted = True
+        start.scope.cancel()
+        live = self._live.get(ledger.record.id)
+        if live is not None:
+            await live.child.reap(grace=grace)
+        await start.done.wait()
+
+    async def _laid_to_rest(self, ledger: Ledger) -> None:
+        """Return when nothing is left to do for a process that has died.
+
+        Raises:
+            SessionNotFound: the session was removed while we waited for it.
+        """
+        live = self._live.get(ledger.record.id)
+        if live is not None and ledger.record.state in OVER:
+            await live.gone.wait()
+        _must_exist(ledger)
 
     async def remove(self, session: str, *, force: bool = False) -> str | None:
         """Take a session that is over out of the lists, with its worktree and its journal.
@@ -370,21 +367,36 @@ class Supervisor:
         """
         ledger = await self.ledger(session)
         async with ledger.gate:
+            await self._laid_to_rest(ledger)
             if ledger.record.state not in OVER | {SessionState.QUEUED}:
                 raise SessionBusy(session, ledger.record.state)
-            removed = await placing.remove(self._stage, ledger, force=force)
-            if ledger.record.state is SessionState.QUEUED:
-                self._seating.leave(session)
-                self._starts.pop(session, None)
-            if removed is not None:
-                ledger.write(removed)
-            await self._forget(ledger)
+            removed = await self._cleared(ledger, force=force)
+            with anyio.CancelScope(shield=True):
+                if removed is not None:
+                    ledger.write(removed)
+                await self._forget(ledger)
         return removed.rescue if removed else None
+
+    async def _cleared(self, ledger: Ledger, *, force: bool) -> PlaceRemoved | None:
+        """Take the session's place away, and see that the session does not start meanwhile."""
+        record = ledger.record
+        self._seating.leave(record.id)
+        try:
+            removed = await placing.remove(self._stage, ledger, force=force)
+        except BaseException:
+            if record.state is SessionState.QUEUED:
+                self._seating.wait(record)
+                self._admit()
+            raise
+        self._starts.pop(record.id, None)
+        return removed
 
     async def rename(self, session: str, title: str) -> SessionRecord:
         """Give the session another title."""
         ledger = await self.ledger(session)
-        await ledger.write(SessionRenamed(title=title)).wait()
+        renamed = SessionRenamed(title=title)
+        check_storable(renamed)
+        await ledger.write(renamed).wait()
         return ledger.record
 
     async def send(
@@ -453,17 +465,23 @@ class Supervisor:
     async def _undo_wish(self, ledger: Ledger) -> None:
         """Leave nothing of a session that never came up, so even its id may be asked for again."""
         session = ledger.record.id
+        ledger.close()
         await delete_folder(journal_of(self._stage, session).folder)
         await ledger.purge().wait()
-        self._ledgers.pop(session, None)
-        self._names.discard(session)
+        self._drop(session)
+        self._wishes.release(session)
 
     async def _forget(self, ledger: Ledger) -> None:
         session = ledger.record.id
-        await ledger.write(SessionRemoved()).wait()
+        removal = ledger.write(SessionRemoved())
+        ledger.close()
+        await removal.wait()
         await delete_folder(journal_of(self._stage, session).folder)
+        self._drop(session)
+
+    def _drop(self, session: str) -> None:
+        self._disappeared += 1
         self._ledgers.pop(session, None)
-        self._stage.hub.forget(session)
 
     # ---- taking over --------------------------------------------------------------------
 
@@ -482,30 +500,37 @@ class Supervisor:
         if record.state is SessionState.QUEUED:
             self._seating.wait(record)
             return
-        created = await self.created(record.id)
-        child = await recover.find(self._stage, ledger)
-        if record.state in (SessionState.STARTING, SessionState.STOPPING):
+        child = None
+        try:
+            created = await self.created(record.id)
+            child = await recover.find(self._stage, ledger)
+            await self._taken_over(ledger, created, child)
+        except Exception as fault:
+            # One damaged session must not keep the service from all the others.
+            log.exception("session %s cannot be taken over", record.id)
+            if child is not None:
+                child.close()
+            await recover.end_leftovers(self._stage, ledger)
+            await self._lose(ledger, f"cannot be taken over: {_reason(fault)}")
+
+    async def _taken_over(
+        self, ledger: Ledger, created: SessionCreated, child: Child | None
+    ) -> None:
+        record = ledger.record
+        if record.state in _UNSETTLED:
             if child is not None:
                 await child.reap(grace=self._stage.settings.stop_grace)
                 child.close()
-            if record.state is SessionState.STOPPING:
-                await recover.bury(self._stage, ledger, created)
-            else:
+            await recover.end_leftovers(self._stage, ledger)
+            if record.state is SessionState.STARTING:
                 ledger.write(ledger.moved(SessionState.QUEUED, "the service died over its start"))
                 self._seating.wait(record)
-            return
+                return
+            child = None
         if child is None:
             await recover.bury(self._stage, ledger, created)
             return
-        try:
-            live = await recover.readopt(self._stage, ledger, recover.Found(child, created))
-        except BullpenError as fault:
-            log.warning("session %s cannot be taken over: %s", record.id, fault)
-            await child.reap(grace=self._stage.settings.stop_grace)
-            child.close()
-            why = f"cannot be taken over: {fault}"
-            await ledger.write(ledger.moved(SessionState.FAILED, why)).wait()
-            return
+        live = await recover.readopt(self._stage, ledger, recover.Found(child, created))
         self._seating.keep(record)
         self._adopt_into(live)
 
@@ -515,16 +540,22 @@ class Supervisor:
     async def created(self, session: str) -> SessionCreated:
         """Return the wish the session began with."""
         event = await self._stage.store.first_fact(session, kind="session-created")
-        assert event is not None, "every story begins with it"
+        if event is None:
+            raise StoreDamaged("events", f"the story of session {session!r} has no beginning")
         assert isinstance(event.fact, SessionCreated), "asked for by kind"
         return event.fact
 
 
-def check_message(text: str) -> None:
-    """Refuse a prompt that says nothing.
+_ON_REQUEST = "ended on request"
+_UNSETTLED = frozenset({SessionState.STARTING, SessionState.STOPPING})
 
-    Raises:
-        MessageInvalid: it is empty or white space.
-    """
-    if not text.strip():
-        raise MessageInvalid("it is empty")
+
+def _must_exist(ledger: Ledger) -> None:
+    if ledger.is_closed:
+        raise SessionNotFound(ledger.record.id)
+
+
+def _reason(fault: BaseException) -> str:
+    if isinstance(fault, BaseExceptionGroup):
+        return _reason(cast("BaseException", fault.exceptions[0]))
+    return str(fault) if isinstance(fault, BullpenError) else "a bug in bullpen, see service.log"
