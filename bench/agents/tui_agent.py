@@ -3,8 +3,8 @@
 It is put on the PATH under that name for tools that drive a terminal. It draws what they look
 for: a banner, a prompt box between two rules, a spinner while it works, a bullet with the answer.
 With `--session-id` it keeps a transcript where Claude Code does, for tools that read that.
-Prompts may hold the words of `acp_agent.py`: TAG, WORK and STREAM (frames of the spinner in a
-second, 10 when it is left out, as many as a Claude Code that thinks draws).
+Prompts may hold TAG and WORK as for `acp_agent.py`, and FLOOD: for so many seconds it prints
+lines, somewhat under a megabyte a second. While it works it draws its spinner ten times a second.
 The environment names the file for marks: BENCH_MARKS.
 """
 
@@ -18,6 +18,7 @@ import tty
 from pathlib import Path
 
 _RULE = "─" * 80
+_FRAME = 0.1
 _PASTE, _PASTED = b"\x1b[200~", b"\x1b[201~"
 
 
@@ -104,7 +105,8 @@ class StandIn:
         self._mark("recv", tag, time.monotonic())
         self._transcript.add("user", text)
         self._screen.lines.append(f"> {text[:60]}")
-        self._work(float(words.get("WORK", 0)), float(words.get("STREAM", 10)))
+        self._flood(float(words.get("FLOOD", 0)))
+        self._work(float(words.get("WORK", 0)))
         self._screen.lines += [f"● OK {tag} done", "✻ Worked for 1s", ""]
         self._transcript.add("assistant", f"OK {tag}")
         done = time.monotonic()
@@ -112,14 +114,21 @@ class StandIn:
         self._screen.paint()
         self._mark("done", tag, done)
 
-    def _work(self, seconds: float, rate: float) -> None:
+    def _flood(self, seconds: float) -> None:
+        lines = f"a line of a flood of output {'x' * 72}\r\n" * 40
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            _out(lines)
+            time.sleep(0.005)
+
+    def _work(self, seconds: float) -> None:
         begun = time.monotonic()
         while True:
             gone = time.monotonic() - begun
             self._screen.paint(f"✻ Thinking… ({gone:.0f}s · esc to interrupt)\r\n\r\n")
             if gone >= seconds:
                 return
-            time.sleep(min(1 / rate, seconds - gone) if rate else seconds - gone)
+            time.sleep(min(_FRAME, seconds - gone))
 
     def _mark(self, what: str, tag: str, at: float) -> None:
         line = {"at": at, "what": what, "tag": tag, "pid": os.getpid()}

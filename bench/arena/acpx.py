@@ -163,9 +163,7 @@ class Acpx:
             time.sleep(2)
             pids = desk.own()
             each = sum(map(machine.memory_bytes, pids)) / _LIVE / 2**20
-            begun, used = time.monotonic(), machine.cpu_seconds(pids)
-            time.sleep(effort.pick(20, 5))
-            share = 100 * (machine.cpu_seconds(pids) - used) / (time.monotonic() - begun)
+            share = machine.share(pids, over=effort.pick(20, 5))
         told = f"{each:.1f} MB ({len(pids)} processes for {_LIVE} sessions)"
         return {
             "memory": Figure(told, each),

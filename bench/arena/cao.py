@@ -72,9 +72,7 @@ class Server:
         for name, agent in (("claude", TUI_AGENT), ("mock_cli", _LINE_AGENT)):
             script = self.folder / "bin" / name
             marks = f"BENCH_MARKS='{self.marks.path}'"
-            script.write_text(
-                f"#!/bin/sh\n{marks} exec '{sys.executable}' -I '{agent}' \"$@\"\n"
-            )
+            script.write_text(f"#!/bin/sh\n{marks} exec '{sys.executable}' -I '{agent}' \"$@\"\n")
             script.chmod(0o755)
         # tmux starts login shells, and /etc/profile sets a PATH of its own.
         (self.folder / ".bash_profile").write_text(f"export PATH={self.environment['PATH']}\n")
@@ -170,6 +168,7 @@ class Cao:
             "turns": self._turns,
             "shell": self._shell,
             "busy": self._busy,
+            "noisy": self._noisy,
             "storm": self._storm,
             "live": self._live,
         }
@@ -247,11 +246,25 @@ class Cao:
             probe = server.create()["id"]
             _, others = at_once(_STREAMS, lambda number: server.create(number=100 + number))
             at_once(_STREAMS, lambda number: server.send(others[number]["id"], "WORK=600 TAG=b"))
+            share = machine.share(server.own(), over=effort.pick(10, 3))
             sent, told = _converse(server, probe, effort.pick(5, 2), timeout=90)
         return {
             "busy-send": typical(sent),
             "busy-50": tails(told, p99=False),
             "busy-99": tails(told, p99=True),
+            "busy-cpu": Figure(f"{share:.0f} % of a core (10 frames/s each)", share),
+        }
+
+    def _noisy(self, effort: Effort) -> dict[str, Figure]:
+        with self._running() as server:
+            probe, other = server.create()["id"], server.create()["id"]
+            server.send(other, "FLOOD=60 TAG=f")
+            server.marks.at("recv", "f")
+            sent, told = _converse(server, probe, effort.pick(4, 2), timeout=90)
+        return {
+            "noisy-send": typical(sent),
+            "noisy-50": tails(told, p99=False),
+            "noisy-99": tails(told, p99=True),
         }
 
     def _storm(self, effort: Effort) -> dict[str, Figure]:
@@ -287,9 +300,7 @@ class Cao:
             slope = (high - low) / (_LIVE - 2) / 2**20
             time.sleep(2)
             pids = server.own()
-            begun, used = time.monotonic(), machine.cpu_seconds(pids)
-            time.sleep(effort.pick(20, 5))
-            share = 100 * (machine.cpu_seconds(pids) - used) / (time.monotonic() - begun)
+            share = machine.share(pids, over=effort.pick(20, 5))
         told = f"{slope:.2f} MB (server, tmux, shells; {high / 2**20:.0f} MB at {_LIVE})"
         return {
             "memory": Figure(told, slope),

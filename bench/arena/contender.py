@@ -9,7 +9,7 @@ from arena.host import Effort
 Slice = Callable[[Effort], Mapping[str, Figure]]
 """Measures some rows. Starts what it needs and leaves nothing behind."""
 
-SLICES = ("cold", "verb", "create", "turns", "shell", "busy", "storm", "live", "ingest")
+SLICES = ("cold", "verb", "create", "turns", "shell", "busy", "noisy", "storm", "live", "ingest")
 """In the order they are run; every contender that has the slice runs it before the next one."""
 
 

@@ -152,9 +152,7 @@ class DevSessions:
             time.sleep(2)
             pids = desk.own()
             each = sum(map(machine.memory_bytes, pids)) / _LIVE / 2**20
-            begun, used = time.monotonic(), machine.cpu_seconds(pids)
-            time.sleep(effort.pick(20, 5))
-            share = 100 * (machine.cpu_seconds(pids) - used) / (time.monotonic() - begun)
+            share = machine.share(pids, over=effort.pick(20, 5))
         return {
             "memory": Figure(f"{each:.2f} MB (tmux, shells)", each),
             "idle": Figure(f"{_LIVE} sessions: {share:.2f} %", share),

@@ -68,7 +68,7 @@ def timed(
     """
     begun = time.monotonic()
     try:
-        done = subprocess.run(  # noqa: S603 - the benchmark's own commands
+        done = subprocess.run(
             [str(one) for one in argv],
             env=dict(env),
             cwd=cwd,
@@ -166,7 +166,7 @@ def daemon(
 ) -> Generator["subprocess.Popen[bytes]"]:
     """Run a server in a session of its own until the block is left; SIGTERM, then SIGKILL."""
     with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 - the benchmark's own commands
+        process = subprocess.Popen(
             [str(one) for one in argv],
             env=dict(env),
             cwd=cwd,

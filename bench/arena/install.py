@@ -20,9 +20,7 @@ def run(argv: Sequence[str | Path]) -> str:
     """
     words = [str(one) for one in argv]
     try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=_PATIENCE, check=False
-        )
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_PATIENCE, check=False)
     except FileNotFoundError as missing:
         raise Skipped(f"there is no {words[0]} here") from missing
     except subprocess.TimeoutExpired as late:

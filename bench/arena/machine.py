@@ -3,6 +3,7 @@
 import os
 import platform
 import signal
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -51,11 +52,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return total
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the pids below `pid`."""
-    with suppress(psutil.NoSuchProcess):
-        return [one.pid for one in psutil.Process(pid).children(recursive=True)]
-    return []
+def share(pids: Iterable[int], *, over: float) -> float:
+    """Return what these processes use for the next `over` seconds, in per cent of one core."""
+    known = list(pids)
+    begun, before = time.monotonic(), cpu_seconds(known)
+    time.sleep(over)
+    return 100 * (cpu_seconds(known) - before) / (time.monotonic() - begun)
 
 
 def of_scratch(scratch: Path) -> list[int]:

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from arena import machine
 from arena.figures import Trouble
 from arena.host import ACP_AGENT, Http, clean_environment, daemon, scratch, until
 from arena.marks import Marks
@@ -112,10 +111,6 @@ class Service:
     def _kill(self, session: str) -> None:
         with suppress(OSError, Trouble):
             self.http.ask("POST", f"/v1/sessions/{session}/kill")
-
-    def cpu_seconds(self) -> float:
-        """Return the processor time the service and the wrappers of its agents used."""
-        return machine.cpu_seconds([self.pid, *self.wrappers()])
 
     def wrappers(self) -> list[int]:
         """Return the pids of the shells that hold agents."""

@@ -15,6 +15,7 @@ from arena.ours import COMMAND, Service, Stage, bare_agent, running, version
 _STREAMS = 20
 _RATE = 50
 """Pieces of text a second from each streaming session: about what a fast model writes."""
+_FLOOD = 800_000
 
 
 class Ours:
@@ -36,6 +37,7 @@ class Ours:
             "turns": turns,
             "shell": shell,
             "busy": busy,
+            "noisy": noisy,
             "storm": storm,
             "live": live,
             "ingest": ingest,
@@ -100,7 +102,11 @@ def turns(effort: Effort) -> dict[str, Figure]:
     with running() as service:
         session = service.create()["id"]
         sent, told = _converse(service, session, effort.times(300))
-    return {"send": typical(sent), "told-50": tails(told, p99=False), "told-99": tails(told, p99=True)}
+    return {
+        "send": typical(sent),
+        "told-50": tails(told, p99=False),
+        "told-99": tails(told, p99=True),
+    }
 
 
 def shell(effort: Effort) -> dict[str, Figure]:
@@ -125,17 +131,31 @@ def busy(effort: Effort) -> dict[str, Figure]:
         for _ in range(_STREAMS):
             service.send(service.create()["id"], f"WORK=600 STREAM={_RATE} TAG=stream")
         service.marks.at("recv", "stream")
-        before = time.monotonic(), machine.cpu_seconds([service.pid])
+        share = machine.share([service.pid], over=effort.pick(10, 3))
         sent, told = _converse(service, session, effort.times(300))
-        used = machine.cpu_seconds([service.pid]) - before[1]
-        share = 100 * used / (time.monotonic() - before[0])
         by_shell = _ask_by_shell(service, session, effort.times(10))
-    print(f"  (the service used {share:.0f} % of a core, {_STREAMS * _RATE} updates a second)")
     return {
         "busy-send": typical(sent),
         "busy-50": tails(told, p99=False),
         "busy-99": tails(told, p99=True),
         "busy-shell": typical(by_shell),
+        "busy-cpu": Figure(f"{share:.0f} % of a core ({_STREAMS * _RATE:,} updates/s)", share),
+    }
+
+
+def noisy(effort: Effort) -> dict[str, Figure]:
+    """Prompts to an idle session while another agent's flood is read, as fast as that goes."""
+    with running() as service:
+        session, other = service.create()["id"], service.create()["id"]
+        service.send(other, f"FLOOD={_FLOOD} KIND=tool TAG=f")
+        service.marks.at("flood", "tool")
+        sent, told = _converse(service, session, effort.times(100))
+        if service.http.ask("GET", f"/v1/sessions/{other}")["state"] != "working":
+            raise Trouble("the flood was over before the last turn")
+    return {
+        "noisy-send": typical(sent),
+        "noisy-50": tails(told, p99=False),
+        "noisy-99": tails(told, p99=True),
     }
 
 
@@ -170,9 +190,7 @@ def live(effort: Effort) -> dict[str, Figure]:
         slope = (high - low) / (many - few) / 2**20
         shells = sum(wrappers) / len(wrappers) / 2**20
         time.sleep(2)
-        begun, used = time.monotonic(), service.cpu_seconds()
-        time.sleep(effort.pick(30, 5))
-        share = 100 * (service.cpu_seconds() - used) / (time.monotonic() - begun)
+        share = machine.share([service.pid, *service.wrappers()], over=effort.pick(30, 5))
     total = slope + shells
     told = f"{total:.2f} MB (service {slope:.2f}, wrapper {shells:.2f}; {high / 2**20:.0f} MB at {many})"
     return {

@@ -44,6 +44,10 @@ ROWS = (
     Row("busy-50", "agent done → waiter told, 20 streaming, p50", 0.010, "< 10 ms"),
     Row("busy-99", "agent done → waiter told, 20 streaming, p99", 0.050, "< 50 ms"),
     Row("busy-shell", "agent done → waiting shell command ends, 20 streaming"),
+    Row("busy-cpu", "CPU of the tool while 20 sessions stream"),
+    Row("noisy-send", "send → agent has it, beside one agent that floods"),
+    Row("noisy-50", "agent done → waiter told, beside a flood, p50"),
+    Row("noisy-99", "agent done → waiter told, beside a flood, p99", 0.050, "< 50 ms"),
     Row("floor-16", "16 demo agents started at once by nobody"),
     Row("storm-16", "16 sessions created at once, all ready"),
     Row("floor-64", "64 demo agents started at once by nobody"),
@@ -101,7 +105,13 @@ class Table:
     def _rows(self) -> list[Row]:
         measured = {name for name, _ in self._cells}
         return [
-            Row(row.name, row.title, self._targets.get(row.name, row.target), row.shown, row.is_floor)
+            Row(
+                row.name,
+                row.title,
+                self._targets.get(row.name, row.target),
+                row.shown,
+                row.is_floor,
+            )
             for row in ROWS
             if row.name in measured
         ]

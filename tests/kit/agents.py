@@ -4,6 +4,7 @@ import stat
 import sys
 from pathlib import Path
 
+from bullpen.testing import demo_agent
 from kit.world import World
 
 _FORGETFUL = """\
@@ -42,6 +43,19 @@ def add_demo(world: World, name: str, *, extra: str = "") -> None:
 def add_forgetful(world: World, name: str = "forgetful") -> None:
     """Enter an agent that answers everything at once and cannot bring a conversation back."""
     add_agent(world, name, command=[str(program(world.folder / name, _FORGETFUL))])
+
+
+def add_breakable(world: World, name: str = "breakable") -> Path:
+    """Enter a demo agent that dies at its start while the returned file exists."""
+    broken = world.folder / "broken"
+    agent = Path(demo_agent.__file__)
+    text = (
+        "#!/bin/sh\n"
+        f"if [ -e '{broken}' ]; then echo 'told to break' >&2; exit 3; fi\n"
+        f"exec '{{python}}' -I '{agent}'\n"
+    )
+    add_agent(world, name, command=[str(program(world.folder / name, text))])
+    return broken
 
 
 def program(file: Path, text: str) -> Path:

@@ -5,6 +5,8 @@ import shutil
 import signal
 import sqlite3
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -12,18 +14,18 @@ import pytest
 
 from bullpen.api import Bullpen
 from bullpen.errors import (
+    AgentDied,
     AgentUnknown,
     BullpenError,
-    LoginNeeded,
     ResumeUnsupported,
     SessionBusy,
     SessionOver,
 )
-from bullpen.model.fact import ConversationClosed, StateChanged, TurnFailed
+from bullpen.model.fact import ConversationClosed, MessageStreamed, StateChanged, TurnFailed
 from bullpen.model.session import OVER, SessionRecord
 from bullpen.process import Identity, marked
 from bullpen.sessions.outbox import Letter
-from kit.agents import add_demo, add_forgetful
+from kit.agents import add_breakable, add_demo, add_forgetful
 from kit.world import World, all_events, ask, eventually, until
 
 
@@ -44,8 +46,23 @@ def end_unseen(record: SessionRecord) -> None:
 
 
 def processes_of(world: World, session: str) -> list[int]:
-    del world
-    return [one.pid for one in marked() if one.session == session]
+    folder = (world.home.sessions / session).resolve()
+    return [one.pid for one in marked() if one.journal == folder]
+
+
+async def at_once(*calls: Callable[[], Awaitable[None]]) -> None:
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for call in calls:
+                tasks.start_soon(call)
+
+
+async def between_two_commits(bullpen: Bullpen, session: str) -> None:
+    """Return when the session's end is in memory, and on its way to the store."""
+    ledger = await bullpen._supervisor.ledger(session)
+    with anyio.fail_after(20):
+        while ledger.record.state not in OVER:
+            await anyio.lowlevel.checkpoint()
 
 
 # ---- on request --------------------------------------------------------------------------------
@@ -133,10 +150,7 @@ async def test_two_stops_and_a_kill_at_once_are_one_end(world: World):
         async def end(grace: float | None) -> None:
             ends.append((await bullpen.stop(record.id, grace=grace)).state)
 
-        with anyio.fail_after(20):
-            async with anyio.create_task_group() as tasks:
-                for grace in (None, 5, 0, None):
-                    tasks.start_soon(end, grace)
+        await at_once(*(partial(end, grace) for grace in (None, 5, 0, None)))
         assert ends == ["stopped"] * 4
         moves = [e.fact for e in await all_events(bullpen, record.id)]
         assert [m.after for m in moves if isinstance(m, StateChanged)][-2:] == [
@@ -150,13 +164,19 @@ async def test_a_stop_that_meets_the_agents_own_death_is_no_error(world: World, 
     async with world.host() as bullpen:
         record, _ = await bullpen.create(world.wish())
         end_unseen(record)
-        ledger = await bullpen._supervisor.ledger(record.id)
+        for _ in range(turns_of_loop * turns_of_loop):
+            await anyio.lowlevel.checkpoint()
         with anyio.fail_after(20):
-            for _ in range(turns_of_loop * turns_of_loop):
-                await anyio.lowlevel.checkpoint()
-            if turns_of_loop == 5:
-                while ledger.record.state not in OVER:  # noqa: ASYNC110 - between two commits
-                    await anyio.lowlevel.checkpoint()
+            record = await bullpen.stop(record.id)
+        assert record.state in OVER
+
+
+async def test_a_stop_that_comes_before_a_death_is_committed_is_no_error(world: World):
+    async with world.host() as bullpen:
+        record, _ = await bullpen.create(world.wish())
+        end_unseen(record)
+        await between_two_commits(bullpen, record.id)
+        with anyio.fail_after(20):
             record = await bullpen.stop(record.id)
         assert record.state in OVER
 
@@ -194,18 +214,17 @@ async def test_a_session_stopped_over_its_handshake_is_stopped_and_its_creator_t
         told: list[BullpenError] = []
 
         async def create() -> None:
+            hanging = {"BULLPEN_DEMO_START": "hang"}
             with pytest.raises(SessionOver) as over:
-                await bullpen.create(
-                    world.wish(id="calm-otter", environment={"BULLPEN_DEMO_START": "hang"})
-                )
+                await bullpen.create(world.wish(id="calm-otter", environment=hanging))
             told.append(over.value)
 
-        with anyio.fail_after(20):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(create)
-                await eventually(lambda: bool(processes_of(world, "calm-otter")))
-                record = await bullpen.stop("calm-otter", grace=0.2)
-        assert (record.state, record.reason) == ("stopped", "ended on request")
+        async def stop() -> None:
+            await eventually(lambda: bool(processes_of(world, "calm-otter")))
+            record = await bullpen.stop("calm-otter", grace=0.2)
+            assert (record.state, record.reason) == ("stopped", "ended on request")
+
+        await at_once(create, stop)
         assert "stopped" in str(told[0])
         assert "resume" in told[0].hint
         assert (await bullpen.session("calm-otter")).state == "stopped"
@@ -244,32 +263,22 @@ async def test_a_setup_that_failed_is_done_again_when_the_session_is_resumed(wor
         assert not (world.work / "prepared").exists()
 
 
-async def test_a_creator_that_is_cancelled_leaves_a_session_that_comes_up_or_none(world: World):
+@pytest.mark.parametrize("turns_of_loop", [0, 1, 2, 3, 5, 8, 13])
+async def test_a_creator_that_is_cancelled_keeps_no_name_and_no_key(
+    world: World, turns_of_loop: int
+):
     async with world.host() as bullpen:
-        for number in range(12):
-            with anyio.move_on_after(10) as scope:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(bullpen.create, world.wish(id=f"calm-otter-{number}", key="k"))
-                    for _ in range(number):
-                        await anyio.lowlevel.checkpoint()
-                    tasks.cancel_scope.cancel()
-            assert not scope.cancelled_caught
-            # The key is not held for ever by somebody who has gone.
-            with anyio.fail_after(20):
-                record, _ = await bullpen.create(world.wish(key="k"))
-            record = await until(bullpen, record.id, lambda one: one.state == "idle")
-            await bullpen.stop(record.id, grace=0)
-            for one in await bullpen.sessions():
-                assert one.state in OVER
-            await bullpen.remove(record.id)
-            break_key(bullpen, "k")
-
-
-def break_key(bullpen: Bullpen, key: str) -> None:
-    """Make the key free again, as no user can."""
-    engine = bullpen.store._state
-    with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE sessions SET key = NULL WHERE key = ?", (key,))
+        wish = world.wish(id="calm-otter", key="k")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bullpen.create, wish)
+            for _ in range(turns_of_loop):
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        # Whatever the first one came to, the second finds it or makes it.
+        with anyio.fail_after(20):
+            await bullpen.create(wish)
+        await until(bullpen, "calm-otter", lambda one: one.state == "idle")
+        assert len(await bullpen.sessions()) == 1
 
 
 # ---- coming back -------------------------------------------------------------------------------
@@ -331,10 +340,7 @@ async def test_resuming_twice_at_once_starts_one_agent(world: World):
             except SessionBusy as busy:
                 ends.append(busy.code)
 
-        with anyio.fail_after(20):
-            async with anyio.create_task_group() as tasks:
-                for _ in range(4):
-                    tasks.start_soon(resume)
+        await at_once(*[resume] * 4)
         assert sorted(ends) == ["idle", "session-busy", "session-busy", "session-busy"]
         assert (await bullpen.session(record.id)).run == 2
         assert len({one.group for one in marked() if one.session == record.id}) == 1
@@ -352,12 +358,11 @@ async def test_a_stop_during_a_resume_wins_and_the_resumer_is_told(world: World)
             except SessionOver as over:
                 told.append(over.code)
 
-        with anyio.fail_after(20):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(resume)
-                await until(bullpen, record.id, lambda one: one.state == "starting")
-                record = await bullpen.stop(record.id)
-        assert record.state == "stopped"
+        async def stop() -> None:
+            await until(bullpen, record.id, lambda one: one.state == "starting")
+            assert (await bullpen.stop(record.id)).state == "stopped"
+
+        await at_once(resume, stop)
         assert told == ["session-over"]
         assert (await bullpen.resume(record.id)).state == "idle"
 
@@ -366,14 +371,12 @@ async def test_a_session_resumed_the_moment_its_agent_dies_comes_back(world: Wor
     world.configure("[caps]\nlive = 1\n")
     async with world.host() as bullpen:
         record, _ = await bullpen.create(world.wish())
-        ledger = await bullpen._supervisor.ledger(record.id)
         for run in range(2, 6):
             end_unseen(await bullpen.session(record.id))
+            await between_two_commits(bullpen, record.id)
             with anyio.fail_after(20):
-                while ledger.record.state not in OVER:  # noqa: ASYNC110 - between two commits
-                    await anyio.lowlevel.checkpoint()
                 await bullpen.resume(record.id)
-                record = await until(bullpen, record.id, lambda one: one.state == "idle")
+            record = await until(bullpen, record.id, lambda one: one.state == "idle")
             assert record.run == run
         assert (await ask(bullpen, record.id, "%% say well")).last_line == "well"
 
@@ -397,20 +400,21 @@ async def test_a_prompt_a_dead_agent_never_read_does_not_trouble_the_next_run(wo
 
 
 async def test_a_resume_that_fails_says_why_and_may_be_tried_again(world: World):
-    add_demo(world, "choosy")
+    broken = add_breakable(world)
     async with world.host() as bullpen:
-        record, _ = await bullpen.create(world.wish(agent="choosy"))
+        record, _ = await bullpen.create(world.wish(agent="breakable"))
+        await ask(bullpen, record.id, "the password is swordfish")
         await bullpen.stop(record.id)
-    world.environment["BULLPEN_DEMO_LOGIN"] = "1"
-    async with world.host() as bullpen:
-        with pytest.raises(LoginNeeded):
+        broken.touch()
+        with pytest.raises(AgentDied) as died:
             await bullpen.resume(record.id)
+        assert "told to break" in died.value.hint
         record = await bullpen.session(record.id)
-        assert (record.state, record.pid) == ("failed", None)
-        assert "login" in record.reason
-    del world.environment["BULLPEN_DEMO_LOGIN"]
-    async with world.host() as bullpen:
-        assert (await bullpen.resume(record.id)).state == "idle"
+        assert (record.state, record.pid, record.exit_code) == ("failed", None, 3)
+        broken.unlink()
+        await bullpen.resume(record.id)
+        await ask(bullpen, record.id, "%% memory")
+        assert "swordfish" in (await bullpen.messages(record.id))[0].text
 
 
 async def test_an_agent_that_left_the_catalog_is_named_when_its_session_is_resumed(world: World):
@@ -452,6 +456,8 @@ async def test_agents_outlive_a_database_that_refuses_to_commit(world: World):
     faults: list[BaseException] = []
     async with world.host(end=False) as bullpen:
         bullpen.store.on_fault(faults.append)
+        gate = world.folder / "gate"
+        await bullpen.send(record.id, f"%% wait-file {gate}\n%% flood 60000 40\n%% say end")
         with sqlite3.connect(world.home.folder / "events.db") as outsider:
             outsider.execute(
                 "CREATE TRIGGER full BEFORE INSERT ON events "
@@ -459,10 +465,11 @@ async def test_agents_outlive_a_database_that_refuses_to_commit(world: World):
             )
         outsider.close()
         with pytest.raises(BullpenError, match="disk full"), anyio.fail_after(20):
-            await bullpen.send(record.id, "%% say unheard\n%% say unheard")
-        await eventually(lambda: bool(faults))
-        live = bullpen._supervisor.live(record.id)
-        assert live is not None
+            await bullpen.send(record.id, "%% say never")
+        gate.touch()
+        journal = world.home.sessions / record.id / "out.jsonl"
+        await eventually(lambda: b"end_turn" in journal.read_bytes()[-300:])
+        assert len(faults) == 1
         assert identity.alive()
     assert identity.alive()
     with sqlite3.connect(world.home.folder / "events.db") as outsider:
@@ -472,5 +479,9 @@ async def test_agents_outlive_a_database_that_refuses_to_commit(world: World):
         record = await ask(bullpen, record.id, "%% say heard")
         assert (record.last_line, record.run) == ("heard", 1)
         events = await all_events(bullpen, record.id)
+        pieces = [e.fact.text for e in events if isinstance(e.fact, MessageStreamed)]
+        assert sum(len(piece) for piece in pieces) == sum(
+            len(f"{n} ") + 40 for n in range(60000)
+        ) + len("end" + "heard")
         assert not any(isinstance(e.fact, TurnFailed) for e in events)
         assert [e.seq for e in events] == list(range(1, len(events) + 1))

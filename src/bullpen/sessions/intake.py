@@ -77,7 +77,10 @@ class Intake:
         for line in lines:
             heard = feed(line)
             self._sort(heard.facts, facts)
-            out += heard.out
+            if heard.out:
+                # Read again after a crash, this line would be answered twice.
+                self._let_go(facts)
+                out += heard.out
             self._position += len(line) + 1
             if self._first is None:
                 self._safe = self._position

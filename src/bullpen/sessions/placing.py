@@ -72,7 +72,7 @@ async def prepare(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> Place
     """
     record = ledger.record
     if record.path and Path(record.path).is_dir():
-        if not await _is_set_up(stage, record):
+        if wanted.setup and not await _is_set_up(stage, record):
             await _set_up(stage, ledger, wanted, Path(record.path))
         return None
     if wanted.place != "worktree":

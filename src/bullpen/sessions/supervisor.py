@@ -557,5 +557,6 @@ def _must_exist(ledger: Ledger) -> None:
 
 def _reason(fault: BaseException) -> str:
     if isinstance(fault, BaseExceptionGroup):
-        return _reason(cast("BaseException", fault.exceptions[0]))
+        group = cast("BaseExceptionGroup[BaseException]", fault)
+        return _reason(group.exceptions[0])
     return str(fault) if isinstance(fault, BullpenError) else "a bug in bullpen, see service.log"

@@ -113,7 +113,7 @@ class Writer:
         self.fault: StoreRefused | None = None
         """Why the database refused; None while it does not."""
         self.on_fault: Callable[[StoreRefused], None] | None = None
-        """Called in the loop when the database refused; nothing is committed after that."""
+        """Called once, in the loop, when the database refused; nothing is committed after that."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -180,7 +180,8 @@ class Writer:
                 entry.after()
             entry.ticket.settle(fault)
         if fault is not None and self.on_fault is not None:
-            self.on_fault(fault)
+            call, self.on_fault = self.on_fault, None
+            call(fault)
 
 
 def _write_events(engine: Engine, batches: Sequence[Batch]) -> None:
