@@ -5,10 +5,12 @@ that all of them meet the same machine. What is measured and how stands in docs/
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from arena import machine
 from arena.acpx import Acpx
@@ -26,6 +28,8 @@ CACHE = Path(__file__).parents[1] / ".bench"
 def main(arguments: Sequence[str]) -> int:
     """Measure, print, and return 1 when one of our own targets was missed."""
     options = _options(arguments)
+    # Whoever ends us gets the same tidying up as whoever presses Ctrl-C.
+    signal.signal(signal.SIGTERM, _leave)
     begun = time.monotonic()
     print(f"machine: {machine.described()}\nload: {machine.load()}", flush=True)
     contenders, notes = _contenders(options.only)
@@ -47,6 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     for title in missed:
         print(f"target missed: {title}", file=sys.stderr)
     return 1 if missed else 0
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(143)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

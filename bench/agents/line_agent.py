@@ -10,6 +10,7 @@ import re
 import sys
 import time
 
+_PROMPT = "\u276f "
 _BRACKETS = re.compile(r"\x1b\[20[01]~")
 
 
@@ -26,7 +27,7 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Answer lines until /exit."""
-    _say("MockCli ready.\n❯ ")
+    _say(f"MockCli ready.\n{_PROMPT}")
     _mark("ready", os.environ.get("CAO_TERMINAL_ID", ""), time.monotonic())
     for line in sys.stdin:
         text = _BRACKETS.sub("", line).strip()
@@ -39,7 +40,7 @@ def main() -> None:
             done = time.monotonic()
             _say(f"> MOCK: OK {words.get('TAG', '')} done\n")
             _mark("done", words.get("TAG", ""), done)
-        _say("❯ ")
+        _say(_PROMPT)
 
 
 if __name__ == "__main__":

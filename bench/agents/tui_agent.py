@@ -18,6 +18,7 @@ import tty
 from pathlib import Path
 
 _RULE = "─" * 80
+_PROMPT = "\u276f "
 _FRAME = 0.1
 _PASTE, _PASTED = b"\x1b[200~", b"\x1b[201~"
 
@@ -31,7 +32,7 @@ class Screen:
     def paint(self, extra: str = "") -> None:
         """Draw everything again, `extra` above the prompt box."""
         body = "\r\n".join(self.lines[-20:])
-        _out(f"\x1b[2J\x1b[H{body}\r\n{extra}{_RULE}\r\n❯ \r\n{_RULE}\r\n")
+        _out(f"\x1b[2J\x1b[H{body}\r\n{extra}{_RULE}\r\n{_PROMPT}\r\n{_RULE}\r\n")
 
 
 class Transcript:

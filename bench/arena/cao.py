@@ -184,9 +184,10 @@ class Cao:
         for _ in range(effort.pick(3, 1)):
             with scratch("cao") as folder:
                 server = Server(folder, self._commands)
-                for starts in (fresh, again):
-                    with server.serving():
-                        starts.append(server.start)
+                with server.serving():
+                    fresh.append(server.start)
+                with server.serving():
+                    again.append(server.start)
         return {"cold-new": typical(fresh), "cold": typical(again)}
 
     def _verb(self, effort: Effort) -> dict[str, Figure]:

@@ -19,6 +19,8 @@ from arena import machine
 from arena.figures import Trouble
 
 _T = TypeVar("_T")
+_KEPT = 2.0
+# Seconds a connection is kept unused; most servers drop theirs after five.
 _AGENTS = Path(__file__).parents[1] / "agents"
 ACP_AGENT = _AGENTS / "acp_agent.py"
 TUI_AGENT = _AGENTS / "tui_agent.py"
@@ -120,9 +122,7 @@ class Http:
             Trouble: the answer is an error.
             OSError: nobody listens.
         """
-        link = getattr(self._threads, "link", None)
-        if link is None:
-            link = self._threads.link = self._connected()
+        link = self._link()
         data = None if body is None else json.dumps(body).encode()
         try:
             link.request(method, path, data, {"Content-Type": "application/json"})
@@ -132,9 +132,21 @@ class Http:
             link.close()
             self._threads.link = None
             raise
+        self._threads.used_at = time.monotonic()
         if answer.status >= 400:
             raise Trouble(f"{method} {path[:60]}: {answer.status} {content[:160].decode()}")
         return json.loads(content or b"null")
+
+    def _link(self) -> http.client.HTTPConnection:
+        """Return this thread's connection, a fresh one when servers may have dropped the old."""
+        link: http.client.HTTPConnection | None = getattr(self._threads, "link", None)
+        if link is not None and time.monotonic() - self._threads.used_at > _KEPT:
+            link.close()
+            link = None
+        if link is None:
+            link = self._threads.link = self._connected()
+            self._threads.used_at = time.monotonic()
+        return link
 
     def answers(self, path: str) -> bool:
         """Whether somebody answers a GET of `path` without an error."""

@@ -163,19 +163,24 @@ def storm(effort: Effort) -> dict[str, Figure]:
     """Many sessions at once, beside as many agents that nobody supervises."""
     figures: dict[str, Figure] = {}
     for count in (16, 64):
-        alone: list[float] = []
-        ours: list[float] = []
-        for _ in range(effort.pick(3, 1)):
-            with scratch("floor") as folder:
-                env = clean_environment(HOME=str(folder), BULLPEN_DEMO_HOME=str(folder / "demo"))
-                alone.append(at_once(count, lambda _: bare_agent(env, folder))[0])
-            with running() as service:
-                took, records = at_once(count, lambda _: service.create("demo"))
-                ours.append(took)
-                for record in records:
-                    _must_be(record, "idle")
+        alone = [_agents_alone(count) for _ in range(effort.pick(3, 1))]
+        ours = [_created_at_once(count) for _ in range(effort.pick(3, 1))]
         figures |= {f"floor-{count}": typical(alone), f"storm-{count}": typical(ours)}
     return figures
+
+
+def _agents_alone(count: int) -> float:
+    with scratch("floor") as folder:
+        env = clean_environment(HOME=str(folder), BULLPEN_DEMO_HOME=str(folder / "demo"))
+        return at_once(count, lambda _: bare_agent(env, folder))[0]
+
+
+def _created_at_once(count: int) -> float:
+    with running() as service:
+        took, records = at_once(count, lambda _: service.create("demo"))
+        for record in records:
+            _must_be(record, "idle")
+    return took
 
 
 def live(effort: Effort) -> dict[str, Figure]:
@@ -192,9 +197,9 @@ def live(effort: Effort) -> dict[str, Figure]:
         time.sleep(2)
         share = machine.share([service.pid, *service.wrappers()], over=effort.pick(30, 5))
     total = slope + shells
-    told = f"{total:.2f} MB (service {slope:.2f}, wrapper {shells:.2f}; {high / 2**20:.0f} MB at {many})"
+    parts = f"service {slope:.2f}, wrapper {shells:.2f}; service {high / 2**20:.0f} MB at {many}"
     return {
-        "memory": Figure(told, total),
+        "memory": Figure(f"{total:.2f} MB ({parts})", total),
         "idle": Figure(f"{many} sessions: {share:.2f} %", share),
     }
 
@@ -284,4 +289,4 @@ def _must_be(record: Mapping[str, object], state: str) -> None:
 def verb_target(python: float) -> tuple[float, str]:
     """Return the target of a shell verb where `python -c pass` takes `python` seconds."""
     target = 1.2 * python + 0.060
-    return target, f"1.2 × python + 60 ms = {seconds(target)}"
+    return target, f"1.2 x python + 60 ms = {seconds(target)}"

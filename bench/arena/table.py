@@ -31,7 +31,7 @@ ROWS = (
     Row("cold-new", "service start to first answer, empty folder"),
     Row("cold", "service start to first answer, folder in use"),
     Row("floor-verb", "`python -c pass`, for comparison"),
-    Row("verb", "shell verb `status` of one session", None, "1.2 × python + 60 ms"),
+    Row("verb", "shell verb `status` of one session", None, "1.2 x python + 60 ms"),
     Row("floor-create", "the demo agent alone: start to open conversation"),
     Row("create", "create → ready, through HTTP", 0.150, "< 150 ms"),
     Row("create-shell", "create → ready, through the shell"),
@@ -124,7 +124,7 @@ class Table:
         lines: list[list[str]] = []
         for row in self._rows():
             cells = [self._cells.get((row.name, column)) for column in self.columns]
-            texts = [cell.text if cell else "–" for cell in cells]
+            texts = [cell.text if cell else "-" for cell in cells]
             verdict = self._verdict(row)
             if verdict is not None:
                 texts[self.columns.index(OURS)] += " ✓" if verdict else " ✗"

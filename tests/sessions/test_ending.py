@@ -5,9 +5,10 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -50,7 +51,7 @@ def processes_of(world: World, session: str) -> list[int]:
     return [one.pid for one in marked() if one.journal == folder]
 
 
-async def at_once(*calls: Callable[[], Awaitable[None]]) -> None:
+async def at_once(*calls: Callable[[], Coroutine[Any, Any, None]]) -> None:
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             for call in calls:

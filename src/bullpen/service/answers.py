@@ -51,6 +51,21 @@ STATUSES: dict[type[BullpenError], int] = {
     errors.SetupFailed: 424,
     errors.ServiceStopping: 503,
     errors.ServiceUnreachable: 503,
+    errors.BranchBusy: 409,
+    errors.BranchInvalid: 422,
+    errors.BranchMoved: 409,
+    errors.CommitUnreachable: 409,
+    errors.OperationUnfinished: 409,
+    errors.PlaceTaken: 409,
+    errors.ProcessGone: 409,
+    errors.RemovalFailed: 500,
+    errors.RepositoryBusy: 503,
+    errors.StoreRefused: 500,
+    errors.StoreUnavailable: 503,
+    errors.TargetMissing: 409,
+    errors.TemplateInvalid: 500,
+    errors.WorktreeDirty: 409,
+    errors.WorktreeUnknown: 404,
 }
 """The status of each error; one that is not listed has its nearest base's."""
 

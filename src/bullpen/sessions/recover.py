@@ -178,21 +178,30 @@ async def _rebuilt(
     except ValueError:
         # Also when another version took it: the journal says it all again.
         dialect.order(first)
-    _order_again(record, dialect)
+    was_told = _order_again(record, dialect)
     feed_again(dialect, journal_of(stage, record.id).stdout, start=start, end=progress.offset)
+    if not was_told:
+        # It had to hear from the journal first that there is a conversation.
+        _order_again(record, dialect)
     await _answer_again(stage, record, dialect)
     return dialect, progress
 
 
-def _order_again(record: SessionRecord, dialect: Dialect) -> None:
-    """Orders are not in the journal. Those of the running turn were given, their bytes written."""
+def _order_again(record: SessionRecord, dialect: Dialect) -> bool:
+    """Orders are not in the journal. Those of the running turn were given, their bytes written.
+
+    Returns whether the dialect could take them.
+    """
     turn = record.turn
     if turn is None or turn.state is not TurnState.RUNNING:
-        return
-    with suppress(OrderImpossible):
+        return True
+    try:
         dialect.order(Prompt(turn=turn.number, text=""))
         if turn.interrupted:
             dialect.order(Interrupt(turn=turn.number))
+    except OrderImpossible:
+        return False
+    return True
 
 
 async def _answer_again(stage: Stage, record: SessionRecord, dialect: Dialect) -> None:
