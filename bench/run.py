@@ -103,9 +103,7 @@ def _measure(contender: Contender, name: str, table: Table, effort: Effort) -> N
     try:
         figures = measure(effort)
     except (Trouble, OSError) as trouble:
-        note = f"{contender.name}, {name}: {trouble}"
-        table.notes.append(note)
-        print(f"  {note}", flush=True)
+        table.fail(contender.name, name, str(trouble))
         return
     table.put(contender.name, figures)
     python = figures.get("floor-verb", Figure("")).number

@@ -6,6 +6,8 @@ import pytest
 
 from kit.world import World
 
+pytest_plugins = ["kit.leftovers"]
+
 
 @pytest.fixture
 def anyio_backend() -> str:

@@ -3,8 +3,9 @@
 It is put on the PATH under that name for tools that drive a terminal. It draws what they look
 for: a banner, a prompt box between two rules, a spinner while it works, a bullet with the answer.
 With `--session-id` it keeps a transcript where Claude Code does, for tools that read that.
-Prompts may hold TAG and WORK as for `acp_agent.py`, and FLOOD: for so many seconds it prints
-lines, somewhat under a megabyte a second. While it works it draws its spinner ten times a second.
+Prompts may hold TAG and WORK as for `acp_agent.py`; STREAM is how often a second it draws its
+spinner while it works, 10 when it is left out; with FLOOD it prints lines for so many seconds,
+somewhat under a megabyte in each.
 The environment names the file for marks: BENCH_MARKS.
 """
 
@@ -19,7 +20,6 @@ from pathlib import Path
 
 _RULE = "─" * 80
 _PROMPT = "\u276f "
-_FRAME = 0.1
 _PASTE, _PASTED = b"\x1b[200~", b"\x1b[201~"
 
 
@@ -107,7 +107,7 @@ class StandIn:
         self._transcript.add("user", text)
         self._screen.lines.append(f"> {text[:60]}")
         self._flood(float(words.get("FLOOD", 0)))
-        self._work(float(words.get("WORK", 0)))
+        self._work(float(words.get("WORK", 0)), float(words.get("STREAM", 10)))
         self._screen.lines += [f"● OK {tag} done", "✻ Worked for 1s", ""]
         self._transcript.add("assistant", f"OK {tag}")
         done = time.monotonic()
@@ -122,14 +122,14 @@ class StandIn:
             _out(lines)
             time.sleep(0.005)
 
-    def _work(self, seconds: float) -> None:
+    def _work(self, seconds: float, rate: float) -> None:
         begun = time.monotonic()
         while True:
             gone = time.monotonic() - begun
             self._screen.paint(f"✻ Thinking… ({gone:.0f}s · esc to interrupt)\r\n\r\n")
             if gone >= seconds:
                 return
-            time.sleep(min(_FRAME, seconds - gone))
+            time.sleep(min(1 / rate, seconds - gone))
 
     def _mark(self, what: str, tag: str, at: float) -> None:
         line = {"at": at, "what": what, "tag": tag, "pid": os.getpid()}

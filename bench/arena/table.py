@@ -1,7 +1,7 @@
 """The table: what is measured, against which target, and who came out how."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from arena.figures import Figure
 
@@ -14,6 +14,8 @@ class Row:
     """One thing that is measured."""
 
     name: str
+    part: str
+    """The slice that measures it."""
     title: str
     target: float | None = None
     """Ours must not exceed it, or with `is_floor` not stay below it."""
@@ -28,34 +30,41 @@ class Row:
 
 
 ROWS = (
-    Row("cold-new", "service start to first answer, empty folder"),
-    Row("cold", "service start to first answer, folder in use"),
-    Row("floor-verb", "`python -c pass`, for comparison"),
-    Row("verb", "shell verb `status` of one session", None, "1.2 x python + 60 ms"),
-    Row("floor-create", "the demo agent alone: start to open conversation"),
-    Row("create", "create → ready, through HTTP", 0.150, "< 150 ms"),
-    Row("create-shell", "create → ready, through the shell"),
-    Row("send", "send → agent has it, through HTTP", 0.005, "< 5 ms"),
-    Row("send-shell", "send → agent has it, through the shell"),
-    Row("told-50", "agent done → waiter told, idle, p50", 0.010, "< 10 ms"),
-    Row("told-99", "agent done → waiter told, idle, p99", 0.050, "< 50 ms"),
-    Row("told-shell", "agent done → waiting shell command ends, idle"),
-    Row("busy-send", "send → agent has it, 20 sessions streaming"),
-    Row("busy-50", "agent done → waiter told, 20 streaming, p50", 0.010, "< 10 ms"),
-    Row("busy-99", "agent done → waiter told, 20 streaming, p99", 0.050, "< 50 ms"),
-    Row("busy-shell", "agent done → waiting shell command ends, 20 streaming"),
-    Row("busy-cpu", "CPU of the tool while 20 sessions stream"),
-    Row("noisy-send", "send → agent has it, beside one agent that floods"),
-    Row("noisy-50", "agent done → waiter told, beside a flood, p50"),
-    Row("noisy-99", "agent done → waiter told, beside a flood, p99", 0.050, "< 50 ms"),
-    Row("floor-16", "16 demo agents started at once by nobody"),
-    Row("storm-16", "16 sessions created at once, all ready"),
-    Row("floor-64", "64 demo agents started at once by nobody"),
-    Row("storm-64", "64 sessions created at once, all ready"),
-    Row("memory", "memory of the tool's own per live session", 3.0, "≤ 3 MB"),
-    Row("idle", "CPU of the tool with idle sessions", 5.0, "200 sessions: < 5 % of a core"),
-    Row("ingest", "text updates stored durably", 50_000, "≥ 50,000/s", is_floor=True),
-    Row("ingest-tool", "tool-call updates, an event each", 50_000, "≥ 50,000/s", is_floor=True),
+    Row("cold-new", "cold", "service start to first answer, empty folder"),
+    Row("cold", "cold", "service start to first answer, folder in use"),
+    Row("floor-verb", "verb", "`python -c pass`, for comparison"),
+    Row("verb", "verb", "shell verb `status` of one session", None, "1.2 x python + 60 ms"),
+    Row("floor-create", "create", "the demo agent alone: start to open conversation"),
+    Row("create", "create", "create → ready, through HTTP", 0.150, "< 150 ms"),
+    Row("create-shell", "create", "create → ready, through the shell"),
+    Row("send", "turns", "send → agent has it, through HTTP", 0.005, "< 5 ms"),
+    Row("send-shell", "shell", "send → agent has it, through the shell"),
+    Row("told-50", "turns", "agent done → waiter told, idle, p50", 0.010, "< 10 ms"),
+    Row("told-99", "turns", "agent done → waiter told, idle, p99", 0.050, "< 50 ms"),
+    Row("told-shell", "shell", "agent done → waiting shell command ends, idle"),
+    Row("busy-send", "busy", "send → agent has it, 20 sessions streaming"),
+    Row("busy-50", "busy", "agent done → waiter told, 20 streaming, p50", 0.010, "< 10 ms"),
+    Row("busy-99", "busy", "agent done → waiter told, 20 streaming, p99", 0.050, "< 50 ms"),
+    Row("busy-shell", "busy", "agent done → waiting shell command ends, 20 streaming"),
+    Row("busy-cpu", "busy", "CPU of the tool while 20 sessions stream"),
+    Row("noisy-send", "noisy", "send → agent has it, beside one agent that floods"),
+    Row("noisy-50", "noisy", "agent done → waiter told, beside a flood, p50"),
+    Row("noisy-99", "noisy", "agent done → waiter told, beside a flood, p99", 0.050, "< 50 ms"),
+    Row("floor-16", "storm", "16 demo agents started at once by nobody"),
+    Row("storm-16", "storm", "16 sessions created at once, all ready"),
+    Row("floor-64", "storm", "64 demo agents started at once by nobody"),
+    Row("storm-64", "storm", "64 sessions created at once, all ready"),
+    Row("memory", "live", "memory of the tool's own per live session", 3.0, "≤ 3 MB"),
+    Row("idle", "live", "CPU of the tool with idle sessions", 5.0, "200 sessions: < 5 % of a core"),
+    Row("ingest", "ingest", "text updates stored durably", 50_000, "≥ 50,000/s", is_floor=True),
+    Row(
+        "ingest-tool",
+        "ingest",
+        "tool-call updates, an event each",
+        50_000,
+        "≥ 50,000/s",
+        is_floor=True,
+    ),
 )
 
 
@@ -74,6 +83,14 @@ class Table:
             row = next(one for one in ROWS if one.name == name)
             self._cells[name, column] = figure
             print(f"  {column:14} {row.title:52} {figure.text}", flush=True)
+
+    def fail(self, column: str, part: str, why: str) -> None:
+        """Show that a contender could not do a slice."""
+        self.notes.append(f"{column}, {part}: {why}")
+        print(f"  {self.notes[-1]}", flush=True)
+        for row in ROWS:
+            if row.part == part and not row.name.startswith("floor"):
+                self._cells[row.name, column] = Figure("failed")
 
     def aim(self, name: str, target: float) -> None:
         """Set a target that depends on what was measured in this run."""
@@ -105,13 +122,7 @@ class Table:
     def _rows(self) -> list[Row]:
         measured = {name for name, _ in self._cells}
         return [
-            Row(
-                row.name,
-                row.title,
-                self._targets.get(row.name, row.target),
-                row.shown,
-                row.is_floor,
-            )
+            replace(row, target=self._targets.get(row.name, row.target))
             for row in ROWS
             if row.name in measured
         ]

@@ -24,6 +24,7 @@ class World:
         self.work.mkdir()
         self.environment = {
             "PATH": os.environ["PATH"],
+            "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
             "HOME": str(folder / "home"),
             "BULLPEN_HOME": str(folder / "state"),
             "BULLPEN_CONFIG": str(folder / "config"),

@@ -6,10 +6,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from bullpen import places
@@ -212,7 +214,7 @@ class killed_service:  # noqa: N801 - reads as a verb
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def __aenter__(self) -> Callable[..., object]:
+    async def __aenter__(self) -> Callable[..., Coroutine[Any, Any, None]]:
         self._process = subprocess.Popen(  # noqa: ASYNC220 - not waited for
             [sys.executable, "-c", SERVE],
             env=self._world.environment,
@@ -222,8 +224,6 @@ class killed_service:  # noqa: N801 - reads as a verb
         return self._create
 
     async def _create(self, session: str, **wish: object) -> None:
-        import httpx
-
         transport = httpx.AsyncHTTPTransport(uds=str(self._world.home.socket))
         async with httpx.AsyncClient(transport=transport, base_url="http://host") as http:
             body = {"agent": "demo", "path": str(self._world.work), "id": session, "wait": False}

@@ -146,6 +146,9 @@ def _listening(path: Path) -> Generator[socket.socket]:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
+            # A folder made for sockets alone goes with the last of them.
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
 
 
 def _raise_file_limit() -> None:

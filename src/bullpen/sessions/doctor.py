@@ -46,8 +46,8 @@ async def examine(stage: Stage, supervisor: Supervisor, *, fix: bool) -> list[Fi
     findings += await _agents(stage)
     findings += await _database(stage)
     findings += _sessions(records)
-    findings += await _orphans(stage, records, fix=fix)
-    findings += await _strays(stage, records, fix=fix)
+    findings += await _orphans(stage, supervisor, fix=fix)
+    findings += await _strays(stage, supervisor, fix=fix)
     findings += await _worktrees(stage, records)
     return findings
 
@@ -187,11 +187,13 @@ def _sessions(records: list[SessionRecord]) -> list[Finding]:
     return findings or [Finding(check="session", level="ok", message=f"{len(records)} sessions")]
 
 
-async def _orphans(stage: Stage, records: list[SessionRecord], *, fix: bool) -> list[Finding]:
+async def _orphans(stage: Stage, supervisor: Supervisor, *, fix: bool) -> list[Finding]:
     """Processes that carry the mark of one of our sessions which has no process any more."""
-    over = {record.id for record in records if record.state not in LIVE}
-    known = {record.id for record in records}
-    found = [one for one in await _ours(stage) if one.session in over or one.session not in known]
+    running = await _ours(stage)
+    # Asked for afterwards, or a session that is created or resumed meanwhile would seem to be
+    # over while its process is there.
+    alive = {one.id for one in await supervisor.records() if one.state in LIVE}
+    found = [one for one in running if one.session not in alive]
     if not found:
         return [Finding(check="orphans", level="ok", message="no orphaned processes")]
     if fix:
@@ -224,13 +226,15 @@ async def _ended(one: Marked) -> Finding:
     )
 
 
-async def _strays(stage: Stage, records: list[SessionRecord], *, fix: bool) -> list[Finding]:
+async def _strays(stage: Stage, supervisor: Supervisor, *, fix: bool) -> list[Finding]:
     """Journal folders of sessions the store does not list."""
     if not stage.home.sessions.is_dir():
         return []
-    known = {record.id for record in records}
-    folders = [one for one in stage.home.sessions.iterdir() if one.name not in known]
+    there = list(stage.home.sessions.iterdir())
     living = {one.session for one in await _ours(stage)}
+    # Asked for afterwards: a session is in the store before its folder is made.
+    known = {record.id for record in await supervisor.records()}
+    folders = [one for one in there if one.name not in known]
     findings: list[Finding] = []
     for folder in folders:
         if folder.name in living:
@@ -259,6 +263,8 @@ async def _worktrees(stage: Stage, records: list[SessionRecord]) -> list[Finding
         try:
             repository = await git.repository_of(folder)
             remedy = f"git -C {repository.common_dir} worktree remove {folder}"
+        except ProgramNotFound as missing:
+            remedy = missing.hint
         except BullpenError:
             remedy = f"look into it, then delete it: rm -r {folder}"
         findings.append(
