@@ -60,9 +60,9 @@ def test_a_run_that_leaves_a_folder_fails_and_names_it(tmp_path: Path):
 def test_a_clean_run_leaves_not_even_its_own_folder(tmp_path: Path):
     done = run(tmp_path, CLEAN)
     assert done.returncode == 0, done.stdout
-    assert list(tmp_path.glob("bp-tests-*")) == []
+    assert list(tmp_path.glob("bp-*")) == []
 
 
 def test_this_run_has_the_check(pytestconfig: pytest.Config):
     assert pytestconfig.pluginmanager.has_plugin("kit.leftovers")
-    assert "bp-tests-" in os.environ["TMPDIR"]
+    assert Path(os.environ["TMPDIR"]).name.startswith("bp-")

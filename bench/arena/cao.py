@@ -259,7 +259,7 @@ class Cao:
             at_once(_STREAMS, lambda number: server.send(others[number]["id"], prompt))
             share = machine.share(server.own(), over=effort.pick(10, 3))
             # Each question may make it look at a screen, of which it is short here.
-            sent, told = _converse(server, probe, effort.pick(5, 2), timeout=90, every=0.2)
+            sent, told = _converse(server, probe, effort.pick(5, 2), timeout=90, every=0.1)
         return {
             "busy-send": typical(sent),
             "busy-50": tails(told, p99=False),

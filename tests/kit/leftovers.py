@@ -20,13 +20,17 @@ _PATIENCE = 5.0
 # Seconds for what was told to end and is on its way.
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Give the run a folder; workers inherit that of their controller."""
     if _is_worker(config):
         return
-    folder = Path(tempfile.mkdtemp(prefix="bp-tests-")).resolve()
-    os.environ["TMPDIR"] = str(folder)
+    # Short names: a unix socket's path holds about a hundred bytes.
+    folder = Path(tempfile.mkdtemp(prefix="bp-")).resolve()
+    os.environ |= {"TMPDIR": str(folder), "XDG_RUNTIME_DIR": str(folder / "run")}
+    (folder / "run").mkdir(mode=0o700)
     tempfile.tempdir = None
+    config.option.basetemp = config.option.basetemp or str(folder / "t")
     config.stash[_KEY] = folder
 
 
@@ -37,11 +41,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if _is_worker(config) or _KEY not in config.stash:
         return
     folder = config.stash[_KEY]
+    runtime = folder / "run"
     left = [f"process {one}" for one in _processes(folder)] + [
         f"{one} in the temporary folder"
         for one in sorted(folder.iterdir())
-        if not one.name.startswith("pytest-of-")
+        if one.name not in ("t", "run")
     ]
+    left += [f"{one} in the folder of sockets" for one in runtime.glob("*/*")]
     if left and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     _say(config, [f"left behind: {one}" for one in left])

@@ -25,6 +25,7 @@ class World:
         self.environment = {
             "PATH": os.environ["PATH"],
             "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
+            "XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR", "/tmp"),
             "HOME": str(folder / "home"),
             "BULLPEN_HOME": str(folder / "state"),
             "BULLPEN_CONFIG": str(folder / "config"),

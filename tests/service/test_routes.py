@@ -1,11 +1,9 @@
 import json
-import os
 import stat
 from typing import Any
 
 import anyio
 import httpx
-import pytest
 
 from bullpen import errors
 from bullpen.errors import BullpenError
@@ -247,9 +245,7 @@ async def test_a_second_service_leaves_the_first_alone_and_says_so(world: World)
 
 async def test_a_deep_state_folder_is_served_all_the_same(world: World):
     deep = world.folder / ("d" * 50) / ("e" * 50)
-    world.environment |= {"BULLPEN_HOME": str(deep), "XDG_RUNTIME_DIR": "/tmp"}
-    if len(os.fsencode(deep)) < 100:
-        pytest.skip("the temporary folder is too short to be too long")
+    world.environment["BULLPEN_HOME"] = str(deep)
     async with served(world) as client:
         assert (await client.get("/v1/health")).json()["home"] == str(deep)
         assert not world.home.socket.is_relative_to(deep)

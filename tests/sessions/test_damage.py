@@ -3,6 +3,7 @@
 import os
 
 import anyio
+
 from kit.world import World, until
 
 

@@ -208,7 +208,7 @@ async def test_a_setup_the_service_died_over_is_ended_and_done_again(world: Worl
         assert len((Path(record.path) / "pids").read_text().split()) >= 1
 
 
-class killed_service:  # noqa: N801 - reads as a verb
+class killed_service:
     """A real service that is killed when the block is left."""
 
     def __init__(self, world: World) -> None:

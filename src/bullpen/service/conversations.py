@@ -1,28 +1,45 @@
 """Routes that read what was said: messages, log, turns, events."""
 
 from collections.abc import AsyncGenerator
+from typing import Annotated
 
 import anyio
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from bullpen.api import Bullpen
-from bullpen.model.fact import TurnEnded, TurnFailed, TurnQueued, TurnStarted, TurnWithdrawn
+from bullpen.errors import SessionNotFound
+from bullpen.model.fact import (
+    Event,
+    SessionRemoved,
+    TurnEnded,
+    TurnFailed,
+    TurnQueued,
+    TurnStarted,
+    TurnWithdrawn,
+)
 from bullpen.service.answers import Json
+from bullpen.service.forms import MOST
 from bullpen.service.sessions import Host
+from bullpen.sessions.hub import Listener
 
 router = APIRouter(prefix="/v1/sessions/{session}")
 
 _KEEPALIVE = 15.0
+_REMOVAL = 2.0
+# Seconds a removal may take from when nobody finds the session to when its last event is stored.
 _PAGE = 500
 _SHOWN_CHARS = 2000
 _TURN_KINDS = ("turn-queued", "turn-started", "turn-ended", "turn-failed", "turn-withdrawn")
 
 
+Count = Annotated[int, Query(ge=-MOST, le=MOST)]
+
+
 @router.get("/messages")
 async def show_messages(
-    session: str, bullpen: Host, count: int = 1, turn: int | None = None
+    session: str, bullpen: Host, count: Count = 1, turn: Count | None = None
 ) -> Response:
     """Return the agent's last messages, oldest first."""
     return Json({"messages": await bullpen.messages(session, count=max(0, count), turn=turn)})
@@ -35,7 +52,7 @@ async def show_log(session: str, bullpen: Host) -> Response:
 
 
 @router.get("/turns")
-async def list_turns(session: str, bullpen: Host, after: int = 0) -> Response:
+async def list_turns(session: str, bullpen: Host, after: Count = 0) -> Response:
     """List the turns with a number above `after`."""
     turns: dict[int, dict[str, object]] = {}
     seq = 0
@@ -75,8 +92,8 @@ async def read_events(
     session: str,
     bullpen: Host,
     *,
-    after: int = 0,
-    limit: int = 1000,
+    after: Count = 0,
+    limit: Count = 1000,
     follow: bool = False,
     deltas: bool = False,
 ) -> Response:
@@ -100,16 +117,40 @@ async def _follow(
     """
     with bullpen.listening([session], deltas=deltas) as listener:
         while not bullpen.is_draining:
-            while page := await bullpen.events(session, after=after, limit=_PAGE):
-                after = page[-1].seq
-                yield _encoder.encode_lines(page)
-            news: list[bytes] = []
-            while listener.deltas:
-                name, delta = listener.deltas.popleft()
-                news.append(_encoder.encode({"session": name, "delta": delta}))
+            try:
+                while page := await bullpen.events(session, after=after, limit=_PAGE):
+                    after = page[-1].seq
+                    yield _encoder.encode_lines(page)
+            except SessionNotFound:
+                yield _encoder.encode_lines(await _removal(bullpen, session, after, listener))
+                return
+            news = _streamed(session, listener)
             if news:
                 yield b"\n".join(news) + b"\n"
             with anyio.move_on_after(_KEEPALIVE) as patience:
                 await listener.wait()
             if patience.cancelled_caught:
                 yield b'{"keepalive":true}\n'
+
+
+async def _removal(bullpen: Bullpen, session: str, after: int, listener: Listener) -> list[Event]:
+    """Return what is still to tell of a session that is being removed."""
+    rest: list[Event] = []
+    with anyio.move_on_after(_REMOVAL):
+        while not (rest and isinstance(rest[-1].fact, SessionRemoved)):
+            rest = await bullpen.store.events(session, after=after)
+            if not rest:
+                await listener.wait()
+    return rest
+
+
+def _streamed(session: str, listener: Listener) -> list[bytes]:
+    """Return what was streamed and is not stored yet, and that some of it is missing."""
+    news: list[bytes] = []
+    if listener.gap:
+        listener.gap = False
+        news.append(_encoder.encode({"session": session, "gap": True}))
+    while listener.deltas:
+        name, delta = listener.deltas.popleft()
+        news.append(_encoder.encode({"session": name, "delta": delta}))
+    return news

@@ -1,8 +1,15 @@
 """What requests may say. Unknown fields are refused: a typo must not be a silent default."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""What becomes an argument, a variable or a path of the system, which a NUL would cut off."""
+Variable = Annotated[str, Field(pattern=r"^[^\x00=]+$")]
+MOST = 2**53
+"""The largest whole number that every JSON reader, and the store, takes as it is."""
+Turn = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class Form(BaseModel):
@@ -15,19 +22,19 @@ class CreateSession(Form):
     """A session somebody asks for."""
 
     agent: str
-    path: str = Field(description="Absolute path of an existing directory.")
+    path: Text = Field(description="Absolute path of an existing directory.")
     place: Literal["directory", "worktree"] = "directory"
-    branch: str | None = None
-    base: str | None = None
+    branch: Text | None = None
+    base: Text | None = None
     id: str | None = None
     title: str = ""
     mode: str | None = None
     model: str | None = None
-    environment: dict[str, str] = {}
+    environment: dict[Variable, Text] = {}
     mcp_servers: list[dict[str, Any]] = []
-    setup: str | None = None
-    setup_timeout: float | None = Field(default=None, gt=0)
-    sparse: list[str] = []
+    setup: Text | None = None
+    setup_timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    sparse: list[Text] = []
     parent: str | None = None
     labels: dict[str, str] = {}
     prompt: str | None = None
@@ -55,7 +62,7 @@ class WaitFor(Form):
 
     sessions: list[str] = Field(min_length=1, max_length=1000)
     until: Literal["all", "any"] = "all"
-    turns: dict[str, int] = {}
+    turns: dict[str, Turn] = {}
     timeout: float | None = Field(default=None, ge=0)
 
 
@@ -87,8 +94,8 @@ class AnswerAsk(Form):
 class LandSession(Form):
     """How to land a session's branch."""
 
-    target: str | None = None
-    message: str | None = None
+    target: Text | None = None
+    message: Text | None = None
     commit: bool = False
 
 

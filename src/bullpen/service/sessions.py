@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
+import anyio
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
 from bullpen.api import Bullpen
-from bullpen.errors import RequestInvalid, ServiceStopping
+from bullpen.errors import BullpenError, RequestInvalid, ServiceStopping
 from bullpen.model.session import SessionRecord, SessionState
 from bullpen.model.wanted import NewSession
 from bullpen.service.answers import Json, view
@@ -21,6 +22,7 @@ from bullpen.service.forms import (
     StopSession,
     WaitFor,
 )
+from bullpen.sessions.waiting import Waited
 
 router = APIRouter(prefix="/v1")
 
@@ -31,7 +33,7 @@ def host(request: Request) -> Bullpen:
 
 
 Host = Annotated[Bullpen, Depends(host)]
-Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
 
 
 @router.post("/sessions", status_code=201)
@@ -182,20 +184,43 @@ async def show_diff(session: str, bullpen: Host) -> Response:
 
 
 @router.post("/wait")
-async def wait_for_sessions(form: WaitFor, bullpen: Host) -> Response:
-    """Wait until sessions are settled. Safe to repeat."""
-    waited = await bullpen.wait(
-        form.sessions,
-        until_any=form.until == "any",
-        turns=form.turns,
-        timeout=form.timeout,
-    )
+async def wait_for_sessions(form: WaitFor, request: Request, bullpen: Host) -> Response:
+    """Wait until sessions are settled. Safe to repeat. Ends when the caller hangs up."""
+    found: list[Waited | BullpenError] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_hang_up, request, tasks.cancel_scope)
+        try:
+            waited = await bullpen.wait(
+                form.sessions,
+                until_any=form.until == "any",
+                turns=form.turns,
+                timeout=form.timeout,
+            )
+            found.append(waited)
+        except BullpenError as error:
+            # A task group would wrap it.
+            found.append(error)
+        tasks.cancel_scope.cancel()
+    if not found:
+        return Response(status_code=499)
+    if isinstance(found[0], BullpenError):
+        raise found[0]
+    return _waited(found[0], is_draining=bullpen.is_draining)
+
+
+async def _hang_up(request: Request, scope: anyio.CancelScope) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+def _waited(waited: Waited, *, is_draining: bool) -> Response:
     body = {
         "timed_out": waited.timed_out,
         "settled": waited.settled,
         "pending": waited.pending,
         "sessions": {name: view(record) for name, record in waited.sessions.items()},
     }
-    if bullpen.is_draining and waited.pending and not waited.timed_out:
+    if is_draining and waited.pending and not waited.timed_out:
         raise ServiceStopping()
     return Json(body)
