@@ -32,7 +32,7 @@ demo: $(READY)
 	@$(VENV)/bin/python examples/demo.py
 
 test: $(READY)
-	@$(RUN) pytest -n 2 --dist worksteal
+	@$(RUN) pytest -n $${TEST_JOBS:-logical} --dist worksteal
 
 check: $(READY)
 	@$(RUN) ruff format --check .

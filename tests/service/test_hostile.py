@@ -72,6 +72,7 @@ async def test_what_cannot_be_stored_is_refused_and_hurts_nobody(world: World):
                 route, body = route.replace(word, value), body.replace(word, value)
             answer = await client.request(method, route, content=body.encode())
             assert (method, route, body, answer.status_code < 500) == (method, route, body, True)
+            print(route, body, answer.status_code)
             if answer.status_code >= 400:
                 assert answer.json()["error"]["message"]
         listed = (await client.get("/v1/sessions?all=1")).json()["sessions"]
@@ -195,7 +196,7 @@ async def test_a_database_that_refuses_ends_the_service_with_a_reason_and_no_age
     assert "Traceback" not in log
     change(world, "DROP TRIGGER full")
     async with world.host() as bullpen:
-        assert (await ask(bullpen, "calm-otter", "%% say on")).run == 1
+        assert (await ask(bullpen, "calm-otter", "%% say on")).run == 1, [(e.seq, e.fact) for e in await bullpen.events("calm-otter")]
 
 
 def change(world: World, statement: str) -> None:
@@ -268,8 +269,14 @@ async def cut_short(
                 transport=httpx.AsyncHTTPTransport(uds=client_socket(client)),
                 base_url="http://host",
             ) as other:
+                while verb == "create" and not await listed(other):
+                    pass
                 await other.get("/v1/health")
             os.kill(service, sign)
+
+
+async def listed(client: httpx.AsyncClient) -> list[Any]:
+    return (await client.get("/v1/sessions")).json()["sessions"]
 
 
 def client_socket(client: httpx.AsyncClient) -> str:

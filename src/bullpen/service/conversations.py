@@ -117,13 +117,11 @@ async def _follow(
     """
     with bullpen.listening([session], deltas=deltas) as listener:
         while not bullpen.is_draining:
-            try:
-                while page := await bullpen.events(session, after=after, limit=_PAGE):
-                    after = page[-1].seq
-                    yield _encoder.encode_lines(page)
-            except SessionNotFound:
-                yield _encoder.encode_lines(await _removal(bullpen, session, after, listener))
-                return
+            while page := await _more(bullpen, session, after, listener):
+                after = page[-1].seq
+                yield _encoder.encode_lines(page)
+                if isinstance(page[-1].fact, SessionRemoved):
+                    return
             news = _streamed(session, listener)
             if news:
                 yield b"\n".join(news) + b"\n"
@@ -133,15 +131,18 @@ async def _follow(
                 yield b'{"keepalive":true}\n'
 
 
-async def _removal(bullpen: Bullpen, session: str, after: int, listener: Listener) -> list[Event]:
-    """Return what is still to tell of a session that is being removed."""
-    rest: list[Event] = []
-    with anyio.move_on_after(_REMOVAL):
-        while not (rest and isinstance(rest[-1].fact, SessionRemoved)):
-            rest = await bullpen.store.events(session, after=after)
-            if not rest:
+async def _more(bullpen: Bullpen, session: str, after: int, listener: Listener) -> list[Event]:
+    """Return the next events, also the last ones of a session that is being removed."""
+    try:
+        return await bullpen.events(session, after=after, limit=_PAGE)
+    except SessionNotFound:
+        with anyio.move_on_after(_REMOVAL):
+            while True:
+                rest = await bullpen.store.events(session, after=after)
+                if rest and isinstance(rest[-1].fact, SessionRemoved):
+                    return rest
                 await listener.wait()
-    return rest
+        raise
 
 
 def _streamed(session: str, listener: Listener) -> list[bytes]:
