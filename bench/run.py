@@ -31,7 +31,6 @@ def main(arguments: Sequence[str]) -> int:
     # Whoever ends us gets the same tidying up as whoever presses Ctrl-C.
     signal.signal(signal.SIGTERM, _leave)
     begun = time.monotonic()
-    print(f"machine: {machine.described()}\nload: {machine.load()}", flush=True)
     contenders, notes = _contenders(options.only)
     table = Table([one.name for one in contenders])
     table.notes += notes
@@ -83,7 +82,8 @@ def _contenders(only: Sequence[str] | None) -> tuple[list[Contender], list[str]]
     if unknown:
         raise SystemExit(f"no contender is called {', '.join(sorted(unknown))}")
     ready: list[Contender] = []
-    notes = [f"load at the start: {machine.load()}"]
+    notes = [f"machine: {machine.described()}", f"load at the start: {machine.load()}"]
+    print("\n".join(notes), flush=True)
     for contender in known:
         if contender.name.lower() not in wanted:
             continue

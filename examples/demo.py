@@ -158,6 +158,8 @@ def closing(demo: Demo, *, kept: bool, seconds: float) -> None:
         print(f"Kept for you: {demo.folder}")
         print(f"  export BULLPEN_HOME={shlex.quote(demo.environment['BULLPEN_HOME'])}")
         print("  bullpen list --all\n")
+    else:
+        print("The demo's sessions and its folder are gone; `--keep` would keep them.\n")
     print(
         "Next, in a repository of yours (. .venv/bin/activate puts `bullpen` on your PATH):\n"
         "  bullpen agents                                   which agents you can use\n"

@@ -1,7 +1,7 @@
 """Our own column: a service in a folder of its own, measured as its users meet it."""
 
 import importlib.metadata
-import os
+import json
 import subprocess
 import sys
 import time
@@ -130,33 +130,37 @@ def version() -> str:
     return f"bullpen {importlib.metadata.version('bullpen')}"
 
 
-def bare_agent(environment: Mapping[str, str], work: Path) -> float:
-    """Start the demo agent with nobody between, and return how long its handshake took."""
-    begun = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-I", str(DEMO_AGENT)],
-        env=dict(environment),
-        cwd=work,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert process.stdin is not None, "asked for"
-    assert process.stdout is not None, "asked for"
-    with process:
-        hello = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1}}\n'
-        process.stdin.write(hello)
-        process.stdin.flush()
-        process.stdout.readline()
-        place = os.fsencode(work)
-        new = b'{"jsonrpc":"2.0","id":2,"method":"session/new","params":{"cwd":"%s"' % place
-        process.stdin.write(new + b',"mcpServers":[]}}\n')
-        process.stdin.flush()
-        line = process.stdout.readline()
-        while line and b'"id":2' not in line:
-            line = process.stdout.readline()
-        took = time.monotonic() - begun
-        process.kill()
-    if not line:
-        raise Trouble("the demo agent did not open a conversation")
-    return took
+class BareAgent:
+    """The demo agent with nobody between: started when this is made."""
+
+    def __init__(self, environment: Mapping[str, str], work: Path) -> None:
+        self._work = work
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", str(DEMO_AGENT)],
+            env=dict(environment),
+            cwd=work,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def shake_hands(self) -> None:
+        """Return when it has opened a conversation."""
+        self._ask(1, "initialize", {"protocolVersion": 1})
+        self._ask(2, "session/new", {"cwd": str(self._work), "mcpServers": []})
+
+    def end(self) -> None:
+        """End it at once."""
+        with self._process:
+            self._process.kill()
+
+    def _ask(self, number: int, method: str, params: dict[str, Any]) -> None:
+        assert self._process.stdin is not None, "asked for"
+        assert self._process.stdout is not None, "asked for"
+        request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if json.loads(line).get("id") == number:
+                return
+        raise Trouble(f"the demo agent did not answer {method}")

@@ -10,7 +10,7 @@ from arena import machine
 from arena.contender import Slice
 from arena.figures import Figure, Trouble, median, seconds, tails, typical
 from arena.host import Effort, at_once, clean_environment, scratch, timed
-from arena.ours import COMMAND, Service, Stage, bare_agent, running, version
+from arena.ours import COMMAND, BareAgent, Service, Stage, running, version
 
 _STREAMS = 20
 _RATE = 50
@@ -81,7 +81,7 @@ def create(effort: Effort) -> dict[str, Figure]:
     with running() as service:
         env, work = service.stage.environment, service.stage.work
         for _ in range(effort.times(20)):
-            alone.append(bare_agent(env, work))
+            alone.append(_agents_alone(1))
             begun = time.monotonic()
             record = service.create("demo")
             ours.append(time.monotonic() - begun)
@@ -172,7 +172,18 @@ def storm(effort: Effort) -> dict[str, Figure]:
 def _agents_alone(count: int) -> float:
     with scratch("floor") as folder:
         env = clean_environment(HOME=str(folder), BULLPEN_DEMO_HOME=str(folder / "demo"))
-        return at_once(count, lambda _: bare_agent(env, folder))[0]
+        agents: list[BareAgent] = []
+
+        def one(_: int) -> None:
+            agent = BareAgent(env, folder)
+            agents.append(agent)
+            agent.shake_hands()
+
+        try:
+            return at_once(count, one)[0]
+        finally:
+            for agent in agents:
+                agent.end()
 
 
 def _created_at_once(count: int) -> float:

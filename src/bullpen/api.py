@@ -17,8 +17,8 @@ from bullpen.agents.dialect import AnyOrder, SetMode, SetModel
 from bullpen.errors import (
     AskNotFound,
     BullpenError,
+    DirectoryMissing,
     LandingConflict,
-    NotARepository,
     NothingToLand,
 )
 from bullpen.landing import Landed, land
@@ -234,20 +234,31 @@ class Bullpen:
     # ---- work ---------------------------------------------------------------------------
 
     async def changes(self, session: str) -> git.Numbers:
-        """Return how many files and lines the session changed since its base."""
-        path, base = await self._work_of(session)
-        return await git.numbers(path, base)
+        """Return how many files and lines the session changed since its base.
+
+        Raises:
+            DirectoryMissing, NotARepository: there is nothing to compare.
+        """
+        work = await self._work_of(session)
+        return await git.numbers(*work) if work else git.Numbers(files=0, insertions=0, deletions=0)
 
     async def diff(self, session: str) -> bytes:
-        """Return the session's whole work as a diff, uncommitted and new files included."""
-        path, base = await self._work_of(session)
-        return await git.diff(path, base)
+        """Return the session's whole work as a diff, uncommitted and new files included.
 
-    async def _work_of(self, session: str) -> tuple[Path, str]:
+        Raises:
+            DirectoryMissing, NotARepository: there is nothing to compare.
+        """
+        work = await self._work_of(session)
+        return await git.diff(*work) if work else b""
+
+    async def _work_of(self, session: str) -> tuple[Path, str] | None:
+        """Return where the session works and what it started from; None before it has a place."""
         record = await self._supervisor.record(session)
+        if record.place == "worktree" and not record.path:
+            return None
         path = Path(record.path or record.directory)
         if not path.is_dir():
-            raise NotARepository(path)
+            raise DirectoryMissing(path, is_file=path.exists())
         if record.base_commit is not None:
             return path, record.base_commit
         return path, (await git.repository_of(path)).head_commit or "HEAD"

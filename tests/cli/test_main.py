@@ -122,7 +122,10 @@ def test_control_c_is_exit_130_and_no_traceback(
     until(lambda: len(stub.asked) > 1)
     waiting.send_signal(signal.SIGINT)
     _, err = waiting.communicate(timeout=30)
-    assert (waiting.returncode, err) == (130, b"error: interrupted\n")
+    assert (waiting.returncode, err) == (
+        130,
+        b"error: interrupted\nhint: agents go on; `bullpen list` shows them\n",
+    )
 
 
 def test_a_reader_that_goes_away_ends_the_verb_without_a_word(bullpen: Command, stub: Stub):

@@ -4,6 +4,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from bullpen.cli.exits import Refusal
 from bullpen.cli.progress import questions, table
+from bullpen.cli.run import left_running
 from bullpen.cli.screen import clip, tame, wrap
 from bullpen.cli.show import columns_of
 from bullpen.cli.team import Brief, Team, listed_changes
@@ -208,6 +210,14 @@ def test_ctrl_c_leaves_the_sessions_running_and_says_how_to_get_back(
     assert service.sessions["fake-otter-1"]["state"] == "working"
 
 
+def test_ctrl_c_before_a_session_is_there_says_that_it_will_come():
+    team = _team([{}, {"id": "a", "outcome": "working"}])
+    said = left_running(team)
+    assert f"bullpen list --label run={team.name}" in said
+    assert "left running: a" in said
+    assert "no session is at work" not in left_running(_team([{}]))
+
+
 @pytest.mark.parametrize("plain", [True, False])
 def test_on_a_terminal_the_table_is_drawn_in_place(
     service: FakeService, world: dict[str, str], tmp_path: Path, plain: bool
@@ -272,6 +282,48 @@ def _team(records: list[dict[str, Any]]) -> Team:
     for member, record in zip(team.members, records, strict=True):
         member.record, member.outcome = record, record.get("outcome", "")
     return team
+
+
+def test_the_report_counts_what_was_written_a_moment_before_the_end(
+    service: FakeService, world: dict[str, str], tmp_path: Path
+):
+    made = run(world, tmp_path, "one", "--keep", "--json")
+    (entry,) = json.loads(made.stdout)["sessions"]
+    wire = Wire(Home.of(world), world, start=False)
+    team = Team(wire, [Brief("one", "one", "")], wanted={})
+    (member,) = team.members
+    member.record = {"id": entry["session"]}
+    member.changes, member.changes_at = {"files": 0}, time.monotonic()
+    team.read_diffs()
+    assert member.changes == {"files": 1, "insertions": 2, "deletions": 1}
+
+
+def test_the_table_counts_a_member_once_more_after_its_end(
+    service: FakeService, world: dict[str, str], tmp_path: Path
+):
+    run(world, tmp_path, "one", "--keep")
+    team = Team(Wire(Home.of(world), world, start=False), [Brief("one", "one", "")], wanted={})
+    (member,) = team.members
+    member.record, member.ended = {"id": "fake-otter-1"}, time.monotonic()
+    team.count_changes()
+    assert member.changes == {"files": 1, "insertions": 2, "deletions": 1}
+    asked = len(service.requests)
+    member.changes_at = member.ended + 0.001
+    team.count_changes()
+    assert len(service.requests) == asked
+
+
+def test_where_changes_cannot_be_counted_nothing_is_said_of_them(
+    service: FakeService, world: dict[str, str], tmp_path: Path
+):
+    where = ("GET", "/v1/sessions/fake-otter-1/changes")
+    service.refusals[where] = (409, "not-a-repository", "not inside a git repository")
+    told = run(world, tmp_path, "one")
+    assert (told.returncode, "nothing changed" in told.stdout) == (0, False)
+    where = ("GET", "/v1/sessions/fake-otter-2/changes")
+    service.refusals[where] = (409, "not-a-repository", "not inside a git repository")
+    (entry,) = json.loads(run(world, tmp_path, "one", "--json").stdout)["sessions"]
+    assert entry["changes"] is None
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60, 80, 200])

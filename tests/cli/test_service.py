@@ -61,6 +61,17 @@ def test_a_service_that_cannot_start_is_told_with_its_last_words(own_service: Se
     assert "an earlier service" not in ended.err
 
 
+def test_a_state_folder_that_cannot_be_made_is_named(own_service: Service):
+    own_service.home.folder.symlink_to("nowhere")
+    ended = own_service.bullpen("list")
+    own_service.home.folder.unlink()
+    assert ended.code == 255
+    assert ended.err == (
+        f"error: cannot use the state folder '{own_service.home.folder}': File exists\n"
+        "hint: set BULLPEN_HOME to a folder you can write to\n"
+    )
+
+
 def test_wait_outlives_a_service_that_is_killed_in_the_middle_of_a_turn(
     own_service: Service, until: Until
 ):

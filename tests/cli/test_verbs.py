@@ -7,6 +7,7 @@ import json
 import os
 import struct
 import subprocess
+import sys
 import termios
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bullpen.cli.asks import ACTIONS
+from bullpen.cli.listing import STATES
+from bullpen.model.session import SessionState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +44,32 @@ def test_create_asks_for_what_was_given_and_for_nothing_else(
         "place": "directory",
         "wait": True,
     }
+
+
+@pytest.mark.parametrize("verb", ["create", "run work", "list --path ."])
+def test_a_deleted_directory_is_named_and_no_bug(
+    bullpen: Command, stub: Stub, tmp_path: Path, verb: str
+):
+    (tmp_path / "gone").mkdir()
+    line = f"cd gone && rmdir ../gone && exec '{sys.executable}' -m bullpen {verb}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line],
+        cwd=tmp_path,
+        env=bullpen.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "error: the current directory was deleted\nhint: " in done.stderr
+
+
+def test_list_refuses_a_state_there_is_none_of(bullpen: Command, stub: Stub):
+    assert set(STATES) == {state.value for state in SessionState}
+    refused = bullpen("list", "--state", "runing")
+    assert refused.code == 2
+    assert "invalid choice: 'runing' (choose from 'queued'," in refused.err
 
 
 def test_create_passes_every_option_on(bullpen: Command, stub: Stub, tmp_path: Path):

@@ -27,3 +27,11 @@ def test_a_deep_folder_still_has_a_socket_that_can_be_bound(tmp_path: Path):
         home.socket.parent.mkdir(mode=0o700)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(home.socket))
+
+
+def test_a_socket_path_is_never_longer_than_the_system_takes():
+    deep = "/" + "d" * 200
+    for runtime in ("/run/user/1", deep):
+        home = Home.of({"BULLPEN_HOME": f"{deep}/state", "XDG_RUNTIME_DIR": runtime})
+        assert len(str(home.socket)) <= 100
+        assert home.socket.suffix == ".sock"

@@ -4,8 +4,9 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -23,11 +24,12 @@ from kit.world import World, ask, eventually, until
 
 LONE = '"\\ud800"'
 # Half of a character: JSON can say it, UTF-8 cannot.
+DEEP = "[" * 100_000 + "]" * 100_000
 HUGE = "1" + "0" * 30
 
 UNSTORABLE: list[tuple[str, str, str]] = [
     ("POST", "/v1/sessions", '{"agent":"demo","path":"PATH","mcp_servers":[{"name":LONE}]}'),
-    ("POST", "/v1/sessions", '{"agent":"demo","path":"PATH","mcp_servers":[{"n":HUGE}]}'),
+    ("POST", "/v1/sessions", '{"agent":"demo","path":"PATH","mcp_servers":[{"n":DEEP}]}'),
     ("POST", "/v1/sessions", '{"agent":"demo","path":"PATH","labels":{"a":LONE}}'),
     ("POST", "/v1/sessions", '{"agent":"demo","path":"PATH","title":LONE}'),
     ("POST", "/v1/sessions", '{"agent":"demo","path":"PATH","prompt":LONE}'),
@@ -51,7 +53,7 @@ UNSTORABLE: list[tuple[str, str, str]] = [
     ("PATCH", "/v1/sessions/SESSION", '{"model":LONE}'),
     ("POST", "/v1/sessions/SESSION/turns", '{"text":LONE}'),
     ("POST", "/v1/sessions/SESSION/answers", '{"action":"accept","content":{"answer":LONE}}'),
-    ("POST", "/v1/sessions/SESSION/answers", '{"action":"accept","content":{"answer":HUGE}}'),
+    ("POST", "/v1/sessions/SESSION/answers", '{"action":"accept","content":{"answer":DEEP}}'),
     ("GET", "/v1/sessions/SESSION/events?after=HUGE", ""),
     ("GET", "/v1/sessions/SESSION/events?limit=HUGE", ""),
     ("GET", "/v1/sessions/SESSION/messages?count=HUGE", ""),
@@ -67,14 +69,13 @@ async def test_what_cannot_be_stored_is_refused_and_hurts_nobody(world: World):
         asking = wish | {"prompt": "%% question Which one?"}
         assert (await client.post("/v1/sessions", json=asking)).status_code == 201
         for method, route, body in UNSTORABLE:
-            words = {"LONE": LONE, "HUGE": HUGE, "PATH": str(world.work), "SESSION": "calm-otter"}
-            for word, value in words.items():
+            words = {"LONE": LONE, "HUGE": HUGE, "DEEP": DEEP, "PATH": str(world.work)}
+            for word, value in {**words, "SESSION": "calm-otter"}.items():
                 route, body = route.replace(word, value), body.replace(word, value)
             answer = await client.request(method, route, content=body.encode())
-            assert (method, route, body, answer.status_code < 500) == (method, route, body, True)
-            print(route, body, answer.status_code)
-            if answer.status_code >= 400:
-                assert answer.json()["error"]["message"]
+            refused = answer.status_code in (400, 422)
+            assert (method, route, body[:200], refused) == (method, route, body[:200], True)
+            assert answer.json()["error"]["message"]
         listed = (await client.get("/v1/sessions?all=1")).json()["sessions"]
         assert [one["id"] for one in listed] == ["calm-otter"]
         assert (await client.post("/v1/sessions/calm-otter/kill")).status_code == 200
@@ -135,23 +136,25 @@ async def test_who_hangs_up_is_forgotten(world: World, verb: str):
         record, _ = await bullpen.create(world.wish(prompt="%% sleep 60"))
         hub = bullpen._stage.hub
 
-        async def hold_the_line(client: httpx.AsyncClient) -> None:
-            if verb == "wait":
-                await client.post("/v1/wait", json={"sessions": [record.id]})
-                return
-            route = f"/v1/sessions/{record.id}/events?follow=1"
-            async with client.stream("GET", route) as stream:
-                async for _ in stream.aiter_lines():
-                    pass
-
+        routes = {"wait": "/v1/wait", "follow": f"/v1/sessions/{record.id}/events?follow=1"}
+        body = {"sessions": [record.id]} if verb == "wait" else None
+        method = "POST" if verb == "wait" else "GET"
         async with within(bullpen, world) as client:
-            async with anyio.create_task_group() as tasks:
-                for _ in range(5):
-                    tasks.start_soon(hold_the_line, client)
-                await eventually(lambda: len(hub._listeners.get(record.id, ())) == 5)
-                tasks.cancel_scope.cancel()
+            call = partial(client.request, method, routes[verb], json=body)
+            await hung_up(call, when=lambda: len(hub._listeners.get(record.id, ())) == 5)
             await eventually(lambda: not hub._listeners)
             assert (await client.get("/v1/health")).status_code == 200
+
+
+async def hung_up(
+    call: Callable[[], Coroutine[Any, Any, object]], *, when: Callable[[], bool]
+) -> None:
+    """Make five calls at once, and hang up on all of them."""
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(call)
+        await eventually(when)
+        tasks.cancel_scope.cancel()
 
 
 async def test_an_error_met_while_waiting_keeps_its_form(world: World):
@@ -196,7 +199,20 @@ async def test_a_database_that_refuses_ends_the_service_with_a_reason_and_no_age
     assert "Traceback" not in log
     change(world, "DROP TRIGGER full")
     async with world.host() as bullpen:
-        assert (await ask(bullpen, "calm-otter", "%% say on")).run == 1, [(e.seq, e.fact) for e in await bullpen.events("calm-otter")]
+        assert (await ask(bullpen, "calm-otter", "%% say on")).run == 1
+
+
+async def test_a_socket_folder_that_others_may_enter_is_refused_with_a_reason(world: World):
+    runtime = world.folder / "run"
+    (runtime / f"bullpen-{os.getuid()}").mkdir(parents=True)
+    (runtime / f"bullpen-{os.getuid()}").chmod(0o755)
+    world.environment["XDG_RUNTIME_DIR"] = str(runtime)
+    world.environment["BULLPEN_HOME"] = str(world.folder / ("d" * 100))
+    with service(world) as process, anyio.fail_after(20):
+        assert await anyio.to_thread.run_sync(process.wait) == 1
+    log = (world.folder / "service.log").read_text()
+    assert "is open to others" in log
+    assert "Traceback" not in log
 
 
 def change(world: World, statement: str) -> None:
@@ -205,79 +221,91 @@ def change(world: World, statement: str) -> None:
     outsider.close()
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("verb", ["create", "resume", "stop", "remove"])
-async def test_a_service_that_ends_in_the_middle_of_a_verb_leaves_no_half_of_it(
+BASE = "/v1/sessions/calm-otter"
+SIGNS = [signal.SIGTERM, signal.SIGKILL]
+
+
+@asynccontextmanager
+async def ending(
     world: World, verb: str, sign: signal.Signals
-):
+) -> AsyncGenerator[httpx.AsyncClient]:
+    """Run a service, prepare a session in the block, and end the service in the middle of `verb`
+    when the block is left."""
     world.repository()
-    world.configure("stop_grace = 2\n")
-    slow = {"BULLPEN_DEMO_START": "slow:0.5"}
-    wish: dict[str, Any] = {"agent": "demo", "path": str(world.work), "id": "calm-otter"}
-    wish |= {"place": "worktree", "environment": slow}
+    world.configure("stop_grace = 1\n")
     with service(world) as process:
         async with door(world) as client:
-            if verb != "create":
-                await client.post("/v1/sessions", json=wish)
-            if verb in ("resume", "remove"):
-                await client.post("/v1/sessions/calm-otter/stop")
-            if verb == "stop":
-                text = "%% ignore-term\n%% ignore-cancel\n%% say deaf\n%% sleep 60"
-                await client.post("/v1/sessions/calm-otter/turns", json={"text": text})
-            await cut_short(client, process.pid, verb, wish, sign)
+            yield client
+            await cut_short(world, client, verb)
+            process.send_signal(sign)
         with anyio.fail_after(20):
             await anyio.to_thread.run_sync(process.wait)
+
+
+def slow_wish(world: World) -> dict[str, Any]:
+    return {
+        "agent": "demo",
+        "path": str(world.work),
+        "id": "calm-otter",
+        "place": "worktree",
+        "environment": {"BULLPEN_DEMO_START": "slow:0.5"},
+    }
+
+
+async def cut_short(world: World, client: httpx.AsyncClient, verb: str) -> None:
+    """Ask for the verb, and hang up when the service is at it."""
+    calls = {
+        "create": partial(client.post, "/v1/sessions", json=slow_wish(world)),
+        "resume": partial(client.post, f"{BASE}/resume"),
+        "stop": partial(client.post, f"{BASE}/stop"),
+        "remove": partial(client.delete, BASE),
+    }
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(calls[verb])
+        async with door(world) as other:
+            while verb == "create" and not (await other.get("/v1/sessions")).json()["sessions"]:
+                pass
+            await other.get("/v1/health")
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("verb", ["create", "resume"])
+async def test_a_start_the_service_ended_over_is_finished_by_the_next(
+    world: World, verb: str, sign: signal.Signals
+):
+    async with ending(world, verb, sign) as client:
+        if verb == "resume":
+            await client.post("/v1/sessions", json=slow_wish(world))
+            await client.post(f"{BASE}/stop")
     async with world.host() as bullpen:
-        sessions = await bullpen.sessions()
-        if verb == "remove":
-            assert [one.state for one in sessions] in ([], ["stopped"])
-            for one in sessions:
-                await bullpen.remove(one.id)
-            assert world.git("branch", "--list", "bullpen/*") == ""
-            assert len(world.git("worktree", "list").splitlines()) == 1
-            return
-        (record,) = sessions
-        if verb == "stop":
-            # Perhaps it had not been asked to stop yet.
-            await bullpen.stop(record.id, grace=0)
-            assert (await bullpen.session(record.id)).state in ("stopped", "failed")
-        if record.state in ("stopped", "failed"):
-            await bullpen.resume(record.id)
-        await until(bullpen, record.id, lambda one: one.state == "idle")
-        assert (await ask(bullpen, record.id, "%% say well")).last_line == "well"
+        if (await bullpen.session("calm-otter")).state == "stopped":
+            # It had not heard of the resume yet.
+            await bullpen.resume("calm-otter")
+        await until(bullpen, "calm-otter", lambda one: one.state == "idle")
+        assert (await ask(bullpen, "calm-otter", "%% say well")).last_line == "well"
 
 
-async def cut_short(
-    client: httpx.AsyncClient, service: int, verb: str, wish: dict[str, Any], sign: signal.Signals
-) -> None:
-    """Ask for the verb, and send `sign` to the service while it is at it."""
-    base = "/v1/sessions/calm-otter"
-    routes = {"create": "/v1/sessions", "resume": f"{base}/resume", "stop": f"{base}/stop"}
-
-    async def call() -> None:
-        method = "DELETE" if verb == "remove" else "POST"
-        body = wish if verb == "create" else None
-        try:
-            await client.request(method, routes.get(verb, base), json=body)
-        except httpx.TransportError:
-            return
-
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call)
-            async with httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(uds=client_socket(client)),
-                base_url="http://host",
-            ) as other:
-                while verb == "create" and not await listed(other):
-                    pass
-                await other.get("/v1/health")
-            os.kill(service, sign)
+@pytest.mark.parametrize("sign", SIGNS)
+async def test_a_stop_the_service_ended_over_can_be_finished(world: World, sign: signal.Signals):
+    async with ending(world, "stop", sign) as client:
+        await client.post("/v1/sessions", json=slow_wish(world))
+        text = "%% ignore-term\n%% ignore-cancel\n%% say deaf\n%% sleep 60"
+        await client.post(f"{BASE}/turns", json={"text": text})
+    async with world.host() as bullpen:
+        record = await bullpen.stop("calm-otter", grace=0)
+        assert (record.state, record.pid) == ("stopped", None)
+        assert (await bullpen.resume("calm-otter")).state == "idle"
 
 
-async def listed(client: httpx.AsyncClient) -> list[Any]:
-    return (await client.get("/v1/sessions")).json()["sessions"]
-
-
-def client_socket(client: httpx.AsyncClient) -> str:
-    return client._transport._pool._uds  # pyright: ignore
+@pytest.mark.parametrize("sign", SIGNS)
+async def test_a_removal_the_service_ended_over_can_be_finished(world: World, sign: signal.Signals):
+    async with ending(world, "remove", sign) as client:
+        await client.post("/v1/sessions", json=slow_wish(world))
+        await client.post(f"{BASE}/stop")
+    async with world.host() as bullpen:
+        for record in await bullpen.sessions():
+            assert record.state == "stopped"
+            await bullpen.remove(record.id)
+        assert world.git("branch", "--list", "bullpen/*") == ""
+        assert len(world.git("worktree", "list").splitlines()) == 1

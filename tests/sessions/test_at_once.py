@@ -1,9 +1,13 @@
 """Two verbs on one session at the same time: one of them wins, and nothing is left half done."""
 
 import os
+import re
 import shutil
+import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -182,6 +186,23 @@ async def test_prompts_sent_around_a_stop_are_queued_or_refused_but_never_lost(w
         assert (await bullpen.session(record.id)).queue == []
 
 
+async def test_a_prompt_that_replaces_others_does_so_while_the_session_waits_too(world: World):
+    world.configure("[caps]\nlive = 1\n")
+    async with world.host() as bullpen:
+        first, _ = await bullpen.create(world.wish())
+        waiting, _ = await bullpen.create(world.wish(prompt="%% say one"))
+        await bullpen.send(waiting.id, "%% say two")
+        await bullpen.send(waiting.id, "%% say three", replace=True)
+        with pytest.raises(SessionOver) as too_early:
+            await bullpen.interrupt(waiting.id)
+        assert "wait" in too_early.value.hint
+        await bullpen.stop(first.id, grace=0)
+        with anyio.fail_after(20):
+            await bullpen.wait([waiting.id])
+        said = [one.text for one in await bullpen.messages(waiting.id, count=9)]
+        assert said == ["three"]
+
+
 async def test_mending_the_host_ends_nothing_that_is_being_made(world: World):
     async with world.host() as bullpen:
         stopped, _ = await bullpen.create(world.wish())
@@ -247,3 +268,38 @@ def _remembered(bullpen: Bullpen) -> set[str]:
     supervisor = bullpen._supervisor
     hub = bullpen._stage.hub
     return {*supervisor._ledgers, *supervisor._live, *supervisor._starts, *hub._listeners}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
+async def test_many_lives_leave_no_descriptor_and_no_task(world: World):
+    broken = add_breakable(world)
+    broken.touch()
+    async with world.host() as bullpen:
+        record, _ = await bullpen.create(world.wish())
+
+        async def live() -> None:
+            await bullpen.resume(record.id, prompt="%% crash 3")
+            await until(bullpen, record.id, lambda one: one.state == "failed")
+            with pytest.raises(BullpenError):
+                await bullpen.create(world.wish(agent="breakable"))
+            created, _ = await bullpen.create(world.wish())
+            await bullpen.stop(created.id, grace=0)
+            await bullpen.remove(created.id)
+
+        await bullpen.stop(record.id)
+        await live()
+        before = held()
+        tasks = len(anyio.get_running_tasks())
+        for _ in range(4):
+            await live()
+        assert held() == before
+        assert len(anyio.get_running_tasks()) == tasks
+
+
+def held() -> list[str]:
+    """Return what our descriptors point at; the database keeps a changing number of its own."""
+    found: list[str] = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(str(entry.readlink()))
+    return sorted(re.sub(r"[0-9]+", "N", one) for one in found if ".db" not in one)

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from bullpen import places
+from bullpen.errors import StoreRefused
 from bullpen.model.fact import (
     InterruptRequested,
     MessageStreamed,
@@ -22,6 +23,7 @@ from bullpen.model.fact import (
     StateChanged,
     TurnEnded,
     TurnFailed,
+    Unrecognised,
 )
 from bullpen.model.session import OVER, SessionRecord
 from bullpen.process import Identity, marked
@@ -235,7 +237,8 @@ class killed_service:
         self._process.wait()
 
 
-async def test_a_worktree_the_service_died_over_is_made_anew(world: World):
+async def begun(world: World) -> Path:
+    """Store a session whose start had begun; return where its worktree belongs."""
     repo = world.repository()
     created = SessionCreated(
         agent="demo",
@@ -249,11 +252,90 @@ async def test_a_worktree_the_service_died_over_is_made_anew(world: World):
         ledger = Ledger.begin("calm-otter", created, store=store, hub=Hub())
         starting = StateChanged(before="queued", after="starting", reason="there is room")
         await ledger.write(starting).wait()
-    folder = places.worktree_path(world.home.folder, repo, "calm-otter")
-    world.git("worktree", "add", "-q", "-b", "bullpen/calm-otter", str(folder))
+    return places.worktree_path(world.home.folder, repo, "calm-otter")
+
+
+@pytest.mark.parametrize("made", ["branch", "worktree"])
+async def test_a_worktree_the_service_died_over_is_made_anew(world: World, made: str):
+    folder = await begun(world)
+    if made == "branch":
+        world.git("branch", "bullpen/calm-otter")
+    else:
+        world.git("worktree", "add", "-q", "-b", "bullpen/calm-otter", str(folder))
+    (world.work / "a.txt").write_text("two\n")
+    world.git("commit", "-qam", "second")
     async with world.host() as bullpen:
-        with anyio.fail_after(20):
-            await bullpen.wait(["calm-otter"], timeout=15)
         record = await until(bullpen, "calm-otter", lambda one: one.state in {"idle", *OVER})
         assert (record.state, record.branch) == ("idle", "bullpen/calm-otter")
         assert Path(record.path) == folder.resolve()
+        assert (folder / "a.txt").read_text() == "two\n"
+
+
+async def test_a_branch_with_commits_is_not_taken_for_half_made(world: World):
+    await begun(world)
+    world.git("checkout", "-qb", "bullpen/calm-otter")
+    (world.work / "a.txt").write_text("mine\n")
+    world.git("commit", "-qam", "of a person")
+    world.git("checkout", "-q", "main")
+    async with world.host() as bullpen:
+        record = await until(bullpen, "calm-otter", lambda one: one.state in {"idle", *OVER})
+        assert record.state == "failed"
+        assert "exists already" in record.reason
+        assert "of a person" in world.git("log", "--oneline", "bullpen/calm-otter")
+
+
+async def test_a_database_that_refuses_at_the_start_costs_no_agent_its_life(world: World):
+    async with world.host(end=False) as bullpen:
+        one, _ = await bullpen.create(world.wish())
+        two, _ = await bullpen.create(world.wish())
+        dead, _ = await bullpen.create(world.wish())
+    kill(dead)
+    events = world.home.folder / "events.db"
+    with sqlite3.connect(events) as outsider:
+        outsider.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON events "
+            "BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        )
+    outsider.close()
+    with pytest.raises(ExceptionGroup) as refused:
+        async with world.host(end=False):
+            pass
+    assert refused.group_contains(StoreRefused)
+    with sqlite3.connect(events) as outsider:
+        outsider.execute("DROP TRIGGER full")
+    outsider.close()
+    async with world.host() as bullpen:
+        states = {record.id: (record.state, record.run) for record in await bullpen.sessions()}
+        assert states == {one.id: ("idle", 1), two.id: ("idle", 1), dead.id: ("lost", 1)}
+
+
+async def test_a_row_that_cannot_be_read_is_made_again_from_the_events(world: World):
+    async with world.host(end=False) as bullpen:
+        record, _ = await bullpen.create(world.wish(title="t"))
+    with sqlite3.connect(world.home.folder / "state.db") as state:
+        state.execute("UPDATE sessions SET record = '{\"id\":'")
+    state.close()
+    async with world.host() as bullpen:
+        assert (await ask(bullpen, record.id, "%% say well")).title == "t"
+        assert (await bullpen.session(record.id)).run == 1
+
+
+async def test_facts_of_another_version_are_read_past_and_kept_whole(world: World):
+    async with world.host(end=False) as bullpen:
+        record, _ = await bullpen.create(world.wish())
+    body = '{"kind":"dream-dreamt","of":"sheep"}'
+    with sqlite3.connect(world.home.folder / "events.db") as events:
+        events.execute(
+            "INSERT INTO events (session, seq, at, kind, body) VALUES (?, ?, 0, 'dream-dreamt', ?)",
+            (record.id, record.seq + 2, body),
+        )
+        events.execute(
+            "INSERT INTO events (session, seq, at, kind, body) VALUES (?, ?, 0, 'dream-dreamt', ?)",
+            (record.id, record.seq + 1, body),
+        )
+    events.close()
+    async with world.host() as bullpen:
+        assert (await ask(bullpen, record.id, "%% say well")).run == 1
+        facts = [event.fact for event in await all_events(bullpen, record.id)]
+        strange = [fact for fact in facts if isinstance(fact, Unrecognised)]
+        assert [(one.what, one.raw["of"]) for one in strange] == [("dream-dreamt", "sheep")] * 2

@@ -8,7 +8,7 @@ import os
 from bullpen.cli.exits import DONE, usage
 from bullpen.cli.mcp_file import servers_of
 from bullpen.cli.message import message_of
-from bullpen.cli.options import add_json, pair, seconds
+from bullpen.cli.options import absolute, add_json, pair, seconds
 from bullpen.cli.show import one_line, say, say_json, talk
 from bullpen.cli.wire import Wire, fresh_key
 
@@ -142,7 +142,7 @@ def creation(args: argparse.Namespace) -> dict[str, Any]:
                 raise usage(f"--{name} is for worktrees", hint="add `--in worktree`")
     wanted: dict[str, Any] = {
         "agent": args.agent,
-        "path": os.path.abspath(args.path),  # noqa: PTH100 - symbolic links stay as typed
+        "path": absolute(args.path),
         "place": args.place,
         "branch": args.branch,
         "base": args.base,

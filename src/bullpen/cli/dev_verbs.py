@@ -12,7 +12,7 @@ from bullpen.cli import exits
 from bullpen.cli.ending import chosen_sessions
 from bullpen.cli.exits import DONE, ERROR, TIMEOUT, Refusal
 from bullpen.cli.message import read_text
-from bullpen.cli.options import duration
+from bullpen.cli.options import absolute, duration
 from bullpen.cli.show import columns_of, one_line, say, say_agent_text, talk
 from bullpen.cli.turns import reply_of
 from bullpen.cli.waiting import outcome_of, settled
@@ -96,10 +96,10 @@ def create(args: argparse.Namespace) -> int:
         raise failure("Docker mode is not supported; use --mode native")
     if args.mode != "native":
         raise _not_allowed("-m, --mode <mode>", args.mode, ["native", "docker"])
-    path = os.path.abspath(args.path)  # noqa: PTH100 - symbolic links stay as typed
-    if not os.path.exists(path):  # noqa: PTH110 - as above
+    path = absolute(args.path)
+    if not os.path.exists(path):  # noqa: PTH110 - one question
         raise failure(f"Workspace path does not exist: {path}")
-    if not os.path.isdir(path):  # noqa: PTH112 - as above
+    if not os.path.isdir(path):  # noqa: PTH112 - one question
         raise failure(f"Workspace path is not a directory: {path}")
     wire = Wire.here()
     body: dict[str, Any] = {"agent": args.cli, "path": path}

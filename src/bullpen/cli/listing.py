@@ -8,7 +8,7 @@ import sys
 import time
 
 from bullpen.cli.exits import DONE, usage
-from bullpen.cli.options import add_json, pair, seconds
+from bullpen.cli.options import absolute, add_json, pair, seconds
 from bullpen.cli.show import age, clipped, say, say_json, table
 from bullpen.cli.wire import Wire, with_query
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:  # importing typing costs every verb 5 ms
     from typing import Any
 
 TITLES = ("ID", "AGENT", "STATE", "SINCE", "TURNS", "BRANCH", "TITLE", "PATH")
+STATES = (
+    *("queued", "starting", "working", "asking", "waiting", "limited"),
+    *("idle", "stopping", "stopped", "failed", "lost"),
+)
 NOTHING = "No active sessions"
 _WATCH_PAUSE = 1.0
 _CLEAR = "\033[H\033[2J"
@@ -26,7 +30,12 @@ def add_list_sessions(parser: argparse.ArgumentParser) -> None:
     """Declare `bullpen list`."""
     parser.add_argument("-a", "--all", action="store_true", help="stopped sessions too")
     parser.add_argument(
-        "--state", metavar="STATE", action="append", default=[], help="only in this state"
+        "--state",
+        metavar="STATE",
+        choices=STATES,
+        action="append",
+        default=[],
+        help="only in this state",
     )
     parser.add_argument("--agent", "--cli", metavar="AGENT", help="only with this agent")
     parser.add_argument("-p", "--path", metavar="DIR", help="only asked for in this directory")
@@ -71,7 +80,7 @@ def _filters(args: argparse.Namespace) -> dict[str, str | int | list[str]]:
     if args.agent:
         query["agent"] = args.agent
     if args.path:
-        query["directory"] = os.path.abspath(args.path)  # noqa: PTH100 - links stay as typed
+        query["directory"] = absolute(args.path)
     if args.parent:
         query["parent"] = args.parent
     if args.label:

@@ -85,7 +85,12 @@ def guarded(act: Callable[[], int], *, as_json: bool) -> int:
     except Refusal as refusal:
         return report(refusal, as_json=as_json)
     except KeyboardInterrupt:
-        interrupted = Refusal("interrupted", "interrupted", exit_code=INTERRUPTED)
+        interrupted = Refusal(
+            "interrupted",
+            "interrupted",
+            hint="agents go on; `bullpen list` shows them",
+            exit_code=INTERRUPTED,
+        )
         return report(interrupted, as_json=as_json)
     except BrokenPipeError:
         # Else Python complains again when it flushes at its end.

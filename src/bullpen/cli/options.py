@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+
+from bullpen.cli.exits import usage
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -49,6 +52,19 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
         default=300.0,
         help="give up after this long, 0 means never (default 300)",
     )
+
+
+def absolute(path: str) -> str:
+    """Return `path` as it is typed, seen from the root; symbolic links stay.
+
+    Raises:
+        Refusal: it is relative, and the directory the user is in was deleted.
+    """
+    try:
+        return os.path.abspath(path)  # noqa: PTH100 - resolve() would follow symbolic links
+    except FileNotFoundError:
+        hint = "go to one that exists, or name one by its full path: --path /DIR"
+        raise usage("the current directory was deleted", hint=hint) from None
 
 
 def seconds(text: str) -> float:

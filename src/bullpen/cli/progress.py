@@ -213,7 +213,8 @@ def _report(member: Member, *, lands: bool) -> list[Line]:
         return lines + [(f"  {line}", "") for line in _tamed_lines(_told(member.error))]
     branch = member.record.get("branch")
     where = f"branch {branch}" if branch else f"in {member.record.get('path', '')}"
-    lines.append((f"  {tame(where)}  {counted(member) or 'nothing changed'}", "dim"))
+    unchanged = "nothing changed" if member.changes is not None else ""
+    lines.append((f"  {tame(where)}  {counted(member) or unchanged}".rstrip(), "dim"))
     lines += _files(member)
     if member.outcome != "completed":
         reason = member.turn.get("error") or member.record.get("reason")

@@ -6,13 +6,14 @@ import argparse
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bullpen.cli.creating import DEFAULT_AGENT, MODES
 from bullpen.cli.exits import INTERRUPTED, TIMEOUT, Refusal, usage, worst
 from bullpen.cli.message import read_text
-from bullpen.cli.options import add_json, pair, seconds
+from bullpen.cli.options import absolute, add_json, pair, seconds
 from bullpen.cli.progress import Progress, answering, summary
 from bullpen.cli.screen import Screen
 from bullpen.cli.show import say_json
@@ -84,8 +85,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         code = _watch(team, progress, args)
     except KeyboardInterrupt:
+        _look_again(team)
         progress.close(team)
-        progress.say(_left_running(team))
+        progress.say(left_running(team))
         return INTERRUPTED
     return _finish(team, progress, args, code)
 
@@ -124,7 +126,7 @@ def _finish(team: Team, progress: Progress, args: argparse.Namespace, code: int 
     for text, style in summary(team, diffs=args.diff, lands=args.land):
         screen.say(text, style)
     if code == TIMEOUT:
-        progress.say(_left_running(team))
+        progress.say(left_running(team))
     return result
 
 
@@ -165,7 +167,7 @@ def _title(text: str, source: str) -> str:
 
 
 def _wanted(args: argparse.Namespace) -> dict[str, Any]:
-    path = Path(args.path).absolute()
+    path = Path(absolute(args.path))
     place = args.place or ("worktree" if _is_in_repository(path) else "directory")
     if args.land and place == "directory":
         raise usage(
@@ -189,12 +191,23 @@ def _is_in_repository(path: Path) -> bool:
     return any((folder / ".git").exists() for folder in (path.resolve(), *path.resolve().parents))
 
 
-def _left_running(team: Team) -> str:
+def _look_again(team: Team) -> None:
+    # To say which sessions go on; without a service there is nothing to be said.
+    with suppress(Refusal):
+        team.look()
+
+
+def left_running(team: Team) -> str:
+    """Return which sessions of `team` go on without us, and how to come back to them."""
     going = [one.session for one in team.members if one.session and not one.is_over]
+    lines: list[str] = []
+    if any(not one.session and one.error is None for one in team.members):
+        lines.append("not every session was there yet; those that come go on:")
+        lines.append(f"  bullpen list --label run={team.name}")
     if not going:
-        return "no session is at work any more; `bullpen list --all` shows them"
+        return "\n".join(lines) or "no session is at work any more; `bullpen list --all` shows them"
     ids = " ".join(going)
-    lines = [
+    lines += [
         f"left running: {ids}",
         f"  bullpen attach {going[0]}    watch one and talk to it",
         f"  bullpen wait {ids}    wait for them",
@@ -222,7 +235,7 @@ def _entry(team: Team, member: Member, args: argparse.Namespace) -> dict[str, An
         "seconds": round(member.elapsed, 3),
         "branch": member.record.get("branch"),
         "path": member.record.get("path"),
-        "changes": member.changes or {"files": 0, "insertions": 0, "deletions": 0},
+        "changes": member.changes,
         "files": [
             {"path": path, "insertions": plus, "deletions": minus} for path, plus, minus in files
         ],

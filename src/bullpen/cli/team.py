@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from bullpen.cli.exits import DONE, ERROR, Refusal, of_outcome
@@ -51,6 +52,7 @@ class Member:
     error: Refusal | None = None
     """Why there is no session."""
     changes: Record | None = None
+    """What was changed as last counted; nothing where that cannot be known, as outside of git."""
     changes_at: float = 0.0
     diff: bytes = b""
     landed: Record | None = None
@@ -156,14 +158,16 @@ class Team:
                 gone = f"session {member.session!r} was removed by somebody else"
                 member.error = Refusal("session-not-found", gone)
 
-    def count_changes(self, *, all_of_them: bool = False) -> None:
-        """Ask for the changes of the member that was asked longest ago, or of all."""
-        due = [one for one in self.members if one.record and (all_of_them or not one.is_over)]
-        due = [one for one in due if time.monotonic() - one.changes_at > _CHANGES_EVERY] or []
-        due.sort(key=lambda one: one.changes_at)
-        for member in due if all_of_them else due[:1]:
-            member.changes_at = time.monotonic()
-            member.changes = self._try(member, "/changes") or member.changes
+    def count_changes(self) -> None:
+        """Ask for the changes of the member that was asked longest ago, once more after its end."""
+        due = [one for one in self.members if one.record and one.changes_at < (one.ended or inf)]
+        due = [one for one in due if time.monotonic() - one.changes_at > _CHANGES_EVERY]
+        if due:
+            self._count(min(due, key=lambda one: one.changes_at))
+
+    def _count(self, member: Member) -> None:
+        member.changes_at = time.monotonic()
+        member.changes = self._try(member, "/changes") or member.changes
 
     def pause(self) -> None:
         """Sleep until somebody settles, at most one `TICK`."""
@@ -205,9 +209,13 @@ class Team:
                 member.ending.join()
 
     def read_diffs(self) -> None:
-        """Read what each member changed, before it is landed."""
-        self.count_changes(all_of_them=True)
+        """Read what each member changed, before it is landed.
+
+        Again, however lately they were counted: an agent may write and end a moment after.
+        """
         for member in self.members:
+            if member.record:
+                self._count(member)
             if member.changes and member.changes.get("files"):
                 member.diff = self._diff(member)
 

@@ -65,6 +65,8 @@ class SessionOver(BullpenError):
     @property
     def hint(self) -> str:
         """See `BullpenError.hint`."""
+        if self.state in ("queued", "starting", "stopping"):
+            return f"wait for it: `bullpen wait {self.session}`"
         return f"bring it back with `bullpen resume {self.session}`"
 
 

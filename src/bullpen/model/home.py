@@ -23,7 +23,10 @@ class Home:
         socket = folder / "service.sock"
         if len(os.fsencode(socket)) > _LONGEST_SOCKET:
             digest = f"{zlib.crc32(os.fsencode(folder)):08x}"
-            socket = runtime / f"bullpen-{os.getuid()}" / f"{digest}.sock"
+            name = Path(f"bullpen-{os.getuid()}") / f"{digest}.sock"
+            socket = runtime / name
+            if len(os.fsencode(socket)) > _LONGEST_SOCKET:
+                socket = Path("/tmp") / name
         self.socket = socket
         """Where the service listens; its folder has mode 0700."""
 

@@ -117,18 +117,14 @@ async def _follow(
     """
     with bullpen.listening([session], deltas=deltas) as listener:
         while not bullpen.is_draining:
-            while page := await _more(bullpen, session, after, listener):
+            page = await _more(bullpen, session, after, listener)
+            if page:
                 after = page[-1].seq
                 yield _encoder.encode_lines(page)
-                if isinstance(page[-1].fact, SessionRemoved):
-                    return
-            news = _streamed(session, listener)
-            if news:
-                yield b"\n".join(news) + b"\n"
-            with anyio.move_on_after(_KEEPALIVE) as patience:
-                await listener.wait()
-            if patience.cancelled_caught:
-                yield b'{"keepalive":true}\n'
+            else:
+                yield _streamed(session, listener) or await _silence(listener)
+            if page and isinstance(page[-1].fact, SessionRemoved):
+                return
 
 
 async def _more(bullpen: Bullpen, session: str, after: int, listener: Listener) -> list[Event]:
@@ -136,22 +132,33 @@ async def _more(bullpen: Bullpen, session: str, after: int, listener: Listener) 
     try:
         return await bullpen.events(session, after=after, limit=_PAGE)
     except SessionNotFound:
-        with anyio.move_on_after(_REMOVAL):
-            while True:
-                rest = await bullpen.store.events(session, after=after)
-                if rest and isinstance(rest[-1].fact, SessionRemoved):
-                    return rest
-                await listener.wait()
-        raise
+        return await _removal(bullpen, session, after, listener)
 
 
-def _streamed(session: str, listener: Listener) -> list[bytes]:
+async def _removal(bullpen: Bullpen, session: str, after: int, listener: Listener) -> list[Event]:
+    with anyio.move_on_after(_REMOVAL):
+        while True:
+            rest = await bullpen.store.events(session, after=after)
+            if rest and isinstance(rest[-1].fact, SessionRemoved):
+                return rest
+            await listener.wait()
+    raise SessionNotFound(session)
+
+
+def _streamed(session: str, listener: Listener) -> bytes:
     """Return what was streamed and is not stored yet, and that some of it is missing."""
-    news: list[bytes] = []
+    news: list[object] = []
     if listener.gap:
         listener.gap = False
-        news.append(_encoder.encode({"session": session, "gap": True}))
+        news.append({"session": session, "gap": True})
     while listener.deltas:
         name, delta = listener.deltas.popleft()
-        news.append(_encoder.encode({"session": name, "delta": delta}))
-    return news
+        news.append({"session": name, "delta": delta})
+    return _encoder.encode_lines(news)
+
+
+async def _silence(listener: Listener) -> bytes:
+    """Wait for news; return what keeps the connection alive when there were none for long."""
+    with anyio.move_on_after(_KEEPALIVE) as patience:
+        await listener.wait()
+    return b'{"keepalive":true}\n' if patience.cancelled_caught else b""

@@ -12,12 +12,13 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import anyio
 import uvicorn
 
 from bullpen.api import Bullpen
-from bullpen.errors import BullpenError, StoreLocked
+from bullpen.errors import BullpenError, ServiceUnreachable, StoreLocked
 from bullpen.model.home import Home
 from bullpen.service.app import make_app
 
@@ -44,10 +45,22 @@ def main(home: Home) -> int:
     except StoreLocked as held:
         log.info("%s; nothing to do", held)
         return 0
-    except BullpenError as error:
+    except (BullpenError, ExceptionGroup) as fault:
+        error = _first(fault)
+        if error is None:
+            raise
         log.error("%s (%s)", error, error.hint)  # noqa: TRY400 - it is no bug: no traceback
         return 1
     return 0
+
+
+def _first(fault: BaseException) -> BullpenError | None:
+    """Return the error that ended the service, None when there was a bug among its causes."""
+    if not isinstance(fault, BaseExceptionGroup):
+        return fault if isinstance(fault, BullpenError) else None
+    group = cast("BaseExceptionGroup[BaseException]", fault)
+    found = [_first(one) for one in group.exceptions]
+    return None if None in found else found[0]
 
 
 async def _serve(home: Home) -> None:
@@ -131,7 +144,8 @@ def _listening(path: Path) -> Generator[socket.socket]:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = path.parent.stat()
     if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise PermissionError(f"{path.parent} is open to others")
+        why = f"{str(path.parent)!r} is open to others; delete it, or make it yours with mode 0700"
+        raise ServiceUnreachable(path, why)
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:

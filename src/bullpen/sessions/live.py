@@ -118,11 +118,9 @@ class LiveSession:
         turn = record.turns + 1
         self._texts[turn] = text
         facts: list[AnyFact] = []
-        if replace:
-            facts += [
-                TurnWithdrawn(turn=number, reason=f"replaced by turn {turn}")
-                for number in record.queue
-            ]
+        for number in record.queue if replace else ():
+            self._texts.pop(number, None)
+            facts.append(TurnWithdrawn(turn=number, reason=f"replaced by turn {turn}"))
         facts.append(TurnQueued(turn=turn, text=text, key=key, sender=sender))
         if record.state is SessionState.IDLE and self.opened.is_set() and not self._is_dying:
             return turn, self._start_turn(turn, facts)

@@ -19,7 +19,14 @@ from bullpen.errors import (
     SetupFailed,
     WorkUnsaved,
 )
-from bullpen.model.fact import PlacePrepared, PlaceRemoved, SessionCreated, SetupEnded, SetupPrinted
+from bullpen.model.fact import (
+    PlacePrepared,
+    PlaceRemoved,
+    SessionCreated,
+    SetupEnded,
+    SetupPrinted,
+    StateChanged,
+)
 from bullpen.model.session import SessionRecord
 from bullpen.process import whole_environment
 from bullpen.sessions.ledger import Ledger
@@ -96,8 +103,8 @@ async def _worktree(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> Pla
     repo = Path(wanted.repo or wanted.directory)
     branch = record.branch or wanted.branch or f"bullpen/{record.id}"
     path = Path(record.path or places.worktree_path(stage.home.folder, repo, record.id))
-    if record.base_commit is None:
-        await _clear_half_made(repo, path, branch)
+    if record.base_commit is None and await _was_cut_off(stage, ledger):
+        await _clear_half_made(repo, path, branch=branch, base=wanted.base or "HEAD")
     fresh = record.base_commit is None or not await git.branch_exists(repo, branch)
     if fresh:
         commit = await git.add_worktree(
@@ -122,11 +129,25 @@ async def _worktree(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> Pla
     return made
 
 
-async def _clear_half_made(repo: Path, path: Path, branch: str) -> None:
+async def _was_cut_off(stage: Stage, ledger: Ledger) -> bool:
+    """Whether a service died while it made the place."""
+    await ledger.committed()
+    moves = await stage.store.last_events(ledger.record.id, kinds=("state-changed",), limit=2)
+    cut = ("starting", "queued")
+    facts = [one.fact for one in moves]
+    return any(isinstance(one, StateChanged) and (one.before, one.after) == cut for one in facts)
+
+
+async def _clear_half_made(repo: Path, path: Path, *, branch: str, base: str) -> None:
     """Take away what a service that was killed had made and not recorded: nobody worked there."""
     for place in await git.worktrees(repo):
         if place.path == path.resolve() and place.branch == branch:
-            await unmake(repo, path, branch=branch, commit=place.commit)
+            await unmake(repo, path, branch=None, commit=None)
+    # The branch did not exist when the session was wished for, and holds no commit of its own.
+    with suppress(BullpenError):
+        tip = await git.branch_tip(repo, branch)
+        if await git.is_ancestor(repo, tip, await git.resolve(repo, base)):
+            await git.delete_branch(repo, branch, expected=tip)
 
 
 async def unmake(repo: Path, path: Path, *, branch: str | None, commit: str | None) -> None:
@@ -195,28 +216,44 @@ async def remove(stage: Stage, ledger: Ledger, *, force: bool) -> PlaceRemoved |
     repo, path = Path(record.repo), Path(record.path or "/nonexistent")
     if not repo.is_dir():
         return None
-    unsaved = await unsaved_work(record)
+    try:
+        unsaved = await unsaved_work(record)
+    except BullpenError:
+        if not force:
+            raise
+        # What cannot be looked at cannot be rescued: it stays where it is, for a person.
+        return None
     if unsaved and not force:
         raise WorkUnsaved(record.id, path, unsaved)
     rescue = None
     if unsaved:
         rescue = await git.save_rescue(repo, path, record.id, branch=record.branch)
+    await _dismantle(repo, path, record.branch)
+    return PlaceRemoved(path=str(path), rescue=rescue)
+
+
+async def _dismantle(repo: Path, path: Path, branch: str) -> None:
     if path.is_dir():
         await git.remove_worktree(repo, path, force=True)
-    if await git.branch_exists(repo, record.branch):
-        tip = await git.resolve(repo, f"refs/heads/{record.branch}")
+    if await git.branch_exists(repo, branch):
+        tip = await git.resolve(repo, f"refs/heads/{branch}")
         with suppress(BullpenError):
-            await git.delete_branch(repo, record.branch, expected=tip)
-    return PlaceRemoved(path=str(path), rescue=rescue)
+            await git.delete_branch(repo, branch, expected=tip)
 
 
 async def unsaved_work(record: SessionRecord) -> str:
     """Return in words what would be lost with the session's worktree and branch; empty for
-    nothing, and for a session that works in a directory of the user's."""
+    nothing, and for a session that works in a directory of the user's.
+
+    Raises:
+        NotARepository, CommandFailed: the repository or the worktree cannot be looked at.
+    """
     if record.place != "worktree" or not record.repo or not record.branch:
         return ""
     repo, path = Path(record.repo), Path(record.path or "/nonexistent")
     said: list[str] = []
+    if repo.is_dir():
+        await git.repository_of(repo)
     if path.is_dir():
         changes = await git.status(path)
         if changes.files:
@@ -226,7 +263,20 @@ async def unsaved_work(record: SessionRecord) -> str:
         count = await git.unmerged_commits(repo, record.branch, into=into)
         if count:
             said.append(f"{count} commits that are not in {into}")
+        if path.is_dir() and not await _is_kept(path, record.branch, into):
+            said.append("commits that are on no branch")
     return " and ".join(said)
+
+
+async def _is_kept(path: Path, *branches: str) -> bool:
+    """Whether a branch holds what is checked out in a worktree, whose own HEAD goes with it."""
+    if await git.head_branch(path) is not None:
+        return True
+    head = await git.resolve(path, "HEAD")
+    for branch in branches:
+        if await git.is_ancestor(path, head, await git.resolve(path, branch)):
+            return True
+    return False
 
 
 async def _base_of(repo: Path, record: SessionRecord) -> str:

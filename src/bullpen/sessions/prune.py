@@ -18,7 +18,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was freed, would be, or is kept."""
 
     kind: str
-    """`worktree` or `journal`."""
+    """`worktree` or `journal`; `session` when nothing of it is on disk."""
     session: str
     path: str
     bytes: int
@@ -55,8 +55,7 @@ async def prune(stage: Stage, supervisor: Supervisor, *, older_than: float, dry_
 async def _items(stage: Stage, record: SessionRecord) -> list[Item]:
     days = (time.time() - record.used_at) / 86400
     why = f"{record.state.value}, not used for {days:.1f} days"
-    unsaved = await placing.unsaved_work(record)
-    kept = f"holds {unsaved}" if unsaved else None
+    kept = await _reason_to_keep(record)
     items: list[Item] = []
     folders = [("journal", journal_of(stage, record.id).folder)]
     if record.place == "worktree" and record.path:
@@ -74,7 +73,17 @@ async def _items(stage: Stage, record: SessionRecord) -> list[Item]:
                     kept=kept,
                 )
             )
-    return items
+    # A session that never had a process leaves nothing on disk, and is listed all the same.
+    nothing = Item(kind="session", session=record.id, path="", bytes=0, why=why, kept=kept)
+    return items or [nothing]
+
+
+async def _reason_to_keep(record: SessionRecord) -> str | None:
+    try:
+        unsaved = await placing.unsaved_work(record)
+    except BullpenError as fault:
+        return f"cannot be looked at: {fault}"
+    return f"holds {unsaved}" if unsaved else None
 
 
 async def _removed(supervisor: Supervisor, record: SessionRecord, items: list[Item]) -> list[Item]:

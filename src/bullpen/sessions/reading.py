@@ -39,7 +39,8 @@ async def messages(
     while True:
         page = await store.last_events(session, kinds=_BOUNDS, limit=_PAGE, before=before)
         newest += page
-        found = _grouped(list(reversed(newest)))
+        begun = await _turn_before(store, session, page[-1].seq) if page else 0
+        found = _grouped(list(reversed(newest)), turn=begun)
         wanted = [one for one in found if turn is None or one.turn == turn]
         # The oldest group of an unfinished read may lack its beginning.
         if len(page) < _PAGE or len(wanted) > count:
@@ -47,8 +48,14 @@ async def messages(
         before = page[-1].seq
 
 
-def _grouped(events: list[Event]) -> list[Message]:
-    reader = _Reader()
+async def _turn_before(store: Store, session: str, seq: int) -> int:
+    """Return the turn that ran before event `seq`; 0 for none."""
+    begun = await store.last_events(session, kinds=("turn-started",), limit=1, before=seq)
+    return next((one.fact.turn for one in begun if isinstance(one.fact, TurnStarted)), 0)
+
+
+def _grouped(events: list[Event], *, turn: int) -> list[Message]:
+    reader = _Reader(turn=turn)
     for event in events:
         reader.take(event)
     reader.close()
@@ -70,10 +77,10 @@ async def log(store: Store, session: str) -> list[Entry]:
 class _Reader:
     """Puts pieces of messages together again."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, turn: int = 0) -> None:
         self.entries: list[Entry] = []
         self._texts: dict[int, str] = {}
-        self._turn = 0
+        self._turn = turn
         self._message: str | None = None
         self._pieces: list[str] = []
         self._at = 0.0

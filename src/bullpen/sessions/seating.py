@@ -52,16 +52,20 @@ class Seating:
         the host does not.
         """
         started: list[str] = []
+        ahead = 0
+        is_full = False
         for record in sorted(self._waiting.values(), key=lambda one: (one.created_at, one.id)):
             why = self._refusal(record)
+            if why is None and is_full:
+                why = f"{ahead} sessions wait before it"
             if why is None:
                 del self._waiting[record.id]
                 self._taken[record.id] = self._seat(record)
                 started.append(record.id)
                 continue
             record.reason = f"queued: {why}"
-            if self._is_full_for(record):
-                break
+            ahead += 1
+            is_full = is_full or self._is_full_for(record)
         return started
 
     def _may_overtake(self, record: SessionRecord) -> bool:

@@ -25,6 +25,7 @@ from bullpen.model.fact import (
     SessionRemoved,
     SessionRenamed,
     TurnQueued,
+    TurnWithdrawn,
 )
 from bullpen.model.session import LIVE, OVER, SessionRecord, SessionState
 from bullpen.model.wanted import NewSession
@@ -197,6 +198,7 @@ class Supervisor:
         await start.done.wait()
         if start.fault is not None:
             raise start.fault
+        await ledger.committed()
 
     async def _bring_up(self, ledger: Ledger, start: Start) -> None:
         session = ledger.record.id
@@ -436,7 +438,11 @@ class Supervisor:
             turn, ticket = live.submit(text, key=key, sender=sender, replace=replace)
         elif record.state in (SessionState.QUEUED, SessionState.STARTING):
             turn = record.turns + 1
-            ticket = ledger.write(TurnQueued(turn=turn, text=text, key=key, sender=sender))
+            reason = f"replaced by turn {turn}"
+            over = record.queue if replace else []
+            withdrawn = [TurnWithdrawn(turn=number, reason=reason) for number in over]
+            queued = TurnQueued(turn=turn, text=text, key=key, sender=sender)
+            ticket = ledger.write(*withdrawn, queued)
         else:
             raise SessionOver(record.id, record.state, record.reason)
         await ticket.wait()
@@ -506,10 +512,13 @@ class Supervisor:
             child = await recover.find(self._stage, ledger)
             await self._taken_over(ledger, created, child)
         except Exception as fault:
-            # One damaged session must not keep the service from all the others.
-            log.exception("session %s cannot be taken over", record.id)
             if child is not None:
                 child.close()
+            if self._stage.store.fault is not None:
+                # Not the session's fault; its agent is left to a service that can record.
+                raise
+            # One damaged session must not keep the service from all the others.
+            log.exception("session %s cannot be taken over", record.id)
             await recover.end_leftovers(self._stage, ledger)
             await self._lose(ledger, f"cannot be taken over: {_reason(fault)}")
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from bullpen.errors import StoreDamaged, StoreRefused
-from bullpen.model.fact import Event, decode_fact
+from bullpen.model.fact import Event, Unrecognised, decode_fact
 from bullpen.model.session import SessionRecord
 from bullpen.model.story import apply
 from bullpen.store.engine import held_alone, open_engine, sqlite_url
@@ -226,9 +226,11 @@ class Store:
         return faults
 
     def _seen(self) -> dict[str, int]:
+        """Return up to which event each row is. One that cannot be read has seen nothing."""
+        columns = (sessions.c.id, sessions.c.seq, sessions.c.removed, sessions.c.record)
         with self._state.connect() as connection:
-            rows = connection.execute(sa.select(sessions.c.id, sessions.c.seq))
-            return {row.id: row.seq for row in rows}
+            rows = connection.execute(sa.select(*columns))
+            return {row.id: row.seq for row in rows if row.removed or _is_readable(row.record)}
 
     def _apply(self, session: str, known: int) -> int:
         record: SessionRecord | None = None
@@ -265,5 +267,18 @@ class Store:
 _decoder = msgspec.json.Decoder(SessionRecord)
 
 
+def _is_readable(record: str) -> bool:
+    try:
+        _decoder.decode(record)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
 def _event(row: Any) -> Event:
-    return Event(row["session"], row["seq"], row["at"], decode_fact(row["body"]))
+    try:
+        fact = decode_fact(row["body"])
+    except msgspec.ValidationError:
+        # Another version knows other facts; it must not cost us the session to read them.
+        fact = Unrecognised(what=row["kind"], raw=msgspec.json.decode(row["body"]))
+    return Event(row["session"], row["seq"], row["at"], fact)
