@@ -344,7 +344,9 @@ async def test_resuming_twice_at_once_starts_one_agent(world: World):
         await at_once(*[resume] * 4)
         assert sorted(ends) == ["idle", "session-busy", "session-busy", "session-busy"]
         assert (await bullpen.session(record.id)).run == 2
-        assert len({one.group for one in marked() if one.session == record.id}) == 1
+        folder = (world.home.sessions / record.id).resolve()
+        found = [one for one in marked() if one.journal == folder]
+        assert len({one.group for one in found}) == 1, found
 
 
 async def test_a_stop_during_a_resume_wins_and_the_resumer_is_told(world: World):
