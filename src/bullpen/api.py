@@ -20,6 +20,7 @@ from bullpen.errors import (
     DirectoryMissing,
     LandingConflict,
     NothingToLand,
+    WorktreeGone,
 )
 from bullpen.landing import Landed, land
 from bullpen.model.fact import (
@@ -35,6 +36,7 @@ from bullpen.process import Watcher
 from bullpen.sessions import doctor, prune, reading, roster
 from bullpen.sessions.hub import Hub
 from bullpen.sessions.launch import VERSION, mode_of
+from bullpen.sessions.placing import check_repository
 from bullpen.sessions.settings import config_folder, load
 from bullpen.sessions.stage import Stage
 from bullpen.sessions.supervisor import Supervisor
@@ -256,7 +258,10 @@ class Bullpen:
         record = await self._supervisor.record(session)
         if record.place == "worktree" and not record.path:
             return None
+        check_repository(record)
         path = Path(record.path or record.directory)
+        if not path.is_dir() and record.place == "worktree":
+            raise WorktreeGone(session, path)
         if not path.is_dir():
             raise DirectoryMissing(path, is_file=path.exists())
         if record.base_commit is not None:
@@ -283,6 +288,7 @@ class Bullpen:
         record = ledger.record
         if record.place != "worktree" or not record.repo or not record.branch:
             raise NothingToLand(session, record.branch or record.directory)
+        check_repository(record)
         title = (message or record.title or f"Work of {session}").strip()
         if commit and record.path and Path(record.path).is_dir():
             count = len((await git.status(Path(record.path))).files)

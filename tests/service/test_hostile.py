@@ -68,6 +68,7 @@ async def test_what_cannot_be_stored_is_refused_and_hurts_nobody(world: World):
         wish = {"agent": "demo", "path": str(world.work), "id": "calm-otter"}
         asking = wish | {"prompt": "%% question Which one?"}
         assert (await client.post("/v1/sessions", json=asking)).status_code == 201
+        await client.post("/v1/wait", json={"sessions": ["calm-otter"], "timeout": 20})
         for method, route, body in UNSTORABLE:
             words = {"LONE": LONE, "HUGE": HUGE, "DEEP": DEEP, "PATH": str(world.work)}
             for word, value in {**words, "SESSION": "calm-otter"}.items():
@@ -170,7 +171,9 @@ async def test_a_reader_that_lost_streamed_text_is_told(world: World):
         with anyio.fail_after(10):
             assert b'"seq":1' in await anext(stream)
             for number in range(5000):
-                bullpen._stage.hub.stream(record.id, MessageStreamed(text=str(number)))
+                bullpen._stage.hub.stream(
+                    record.id, MessageStreamed(text=str(number)), number=number
+                )
             lines = [json.loads(line) for line in (await anext(stream)).splitlines()]
         assert [line for line in lines if "gap" in line] == [{"session": record.id, "gap": True}]
         assert "gap" in lines[0]

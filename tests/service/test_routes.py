@@ -151,6 +151,8 @@ class Reader:
         self.route = f"/v1/sessions/{session}/events"
         self.seen: list[int] = []
         self.texts: list[str] = []
+        self.stored: list[str] = []
+        self.late: list[str] = []
         self.begun = anyio.Event()
 
     async def follow(self, end: str) -> None:
@@ -164,8 +166,11 @@ class Reader:
     def _take(self, event: dict[str, Any]) -> str:
         if "delta" in event:
             self.texts.append(event["delta"]["text"])
+            self.late += self.stored
         if "seq" in event:
             self.seen.append(event["seq"])
+        if event.get("fact", {}).get("kind") == "message-streamed":
+            self.stored.append(event["fact"]["text"])
         return event.get("fact", {}).get("kind", "")
 
     async def during(self, text: str) -> None:
@@ -177,6 +182,18 @@ class Reader:
                 await self.begun.wait()
                 turns = self.route.replace("/events", "/turns")
                 await self.client.post(turns, json={"text": text})
+
+
+async def test_streamed_text_comes_before_the_event_that_holds_it_or_not_at_all(world: World):
+    async with served(world) as client:
+        reader = Reader(client, await created(client, world))
+        for number in range(10):
+            reader.texts.clear()
+            reader.stored.clear()
+            await reader.during(f"%% say turn {number}")
+            assert reader.stored == [f"turn {number}"]
+            assert "".join(reader.texts) in ("", f"turn {number}")
+            assert reader.late == []
 
 
 async def test_events_are_followed_without_gap_or_double_and_picked_up_again(world: World):

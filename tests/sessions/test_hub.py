@@ -38,11 +38,22 @@ async def test_a_slow_listener_loses_deltas_and_is_told_and_never_grows():
     hub = Hub()
     with hub.listening(["a"], deltas=True) as slow, hub.listening(["a"]) as plain:
         for number in range(5000):
-            hub.stream("a", MessageStreamed(text=str(number)))
+            hub.stream("a", MessageStreamed(text=str(number)), number=number)
         assert slow.deltas is not None
         assert len(slow.deltas) <= 1000
         assert slow.gap
         assert plain.deltas is None
+
+
+async def test_streamed_text_that_was_stored_before_anybody_took_it_is_not_told_twice():
+    hub = Hub()
+    with hub.listening(["a"], deltas=True) as late:
+        for number in range(1, 6):
+            hub.stream("a", MessageStreamed(text=str(number)), number=number)
+        hub.stored("b", covered=5)
+        hub.stored("a", covered=3)
+        assert late.deltas is not None
+        assert [delta.text for _, delta in late.deltas] == ["4", "5"]
 
 
 async def test_everybody_can_be_woken():

@@ -7,12 +7,14 @@ from bullpen.errors import (
     CheckoutDirty,
     LandingConflict,
     NothingToLand,
+    RepositoryMoved,
     ResumeUnsupported,
     SessionBusy,
     SessionNotFound,
+    WorktreeGone,
     WorkUnsaved,
 )
-from kit.world import World, ask
+from kit.world import World, ask, until
 
 
 async def test_a_directory_session_leaves_the_users_files_alone(world: World):
@@ -37,7 +39,7 @@ async def test_unsaved_work_is_refused_and_rescued_when_forced(world: World):
         path = Path(record.path)
         await ask(bullpen, record.id, "%% write b.txt kept\n%% commit b\n%% write c.txt too")
         await bullpen.stop(record.id)
-        with pytest.raises(WorkUnsaved, match="1 uncommitted files and 1 commits"):
+        with pytest.raises(WorkUnsaved, match="1 uncommitted file and 1 commit not in main"):
             await bullpen.remove(record.id)
         assert (path / "c.txt").exists()
         rescue = await bullpen.remove(record.id, force=True)
@@ -150,3 +152,66 @@ async def test_pruning_shows_first_frees_what_is_old_and_keeps_what_is_unsaved(w
         assert live.state == "idle"
         assert freed.freed_bytes > 0
         assert (await bullpen.session("kept-wren")).used_at <= time.time()
+
+
+async def test_a_session_below_the_root_of_a_repository_works_below_the_root_of_its_worktree(
+    world: World,
+):
+    repo = world.repository()
+    (repo / "part").mkdir()
+    (repo / "part" / "x.txt").write_text("x\n")
+    world.git("add", "-A")
+    world.git("commit", "-qm", "a part")
+    async with world.host() as bullpen:
+        wish = world.wish(directory=str(repo / "part"), place="worktree")
+        record, _ = await bullpen.create(wish)
+        await ask(bullpen, record.id, "%% write y.txt new\n%% commit y")
+        assert (Path(record.path) / "part" / "y.txt").exists()
+        assert (await bullpen.changes(record.id)).files == 1
+        await bullpen.land(record.id)
+        assert (repo / "part" / "y.txt").exists()
+
+
+async def test_work_in_a_plain_directory_is_told_from_where_the_session_began(world: World):
+    world.repository()
+    async with world.host() as bullpen:
+        record, _ = await bullpen.create(world.wish())
+        await ask(bullpen, record.id, "%% write b.txt new\n%% commit b\n%% write c.txt new")
+        assert (await bullpen.changes(record.id)).files == 2
+
+
+async def test_a_worktree_that_is_gone_is_said_so_with_the_way_back(world: World):
+    world.repository()
+    async with world.host() as bullpen:
+        record, _ = await bullpen.create(world.wish(place="worktree"))
+        world.git("worktree", "remove", "--force", record.path)
+        with pytest.raises(WorktreeGone) as gone:
+            await bullpen.diff(record.id)
+        assert f"bullpen resume {record.id}" in gone.value.hint
+
+
+async def test_a_repository_that_was_moved_keeps_its_sessions_work_from_being_forgotten(
+    world: World,
+):
+    repo = world.repository()
+    async with world.host() as bullpen:
+        record, _ = await bullpen.create(world.wish(place="worktree"))
+        path = Path(record.path)
+        await ask(bullpen, record.id, "%% write b.txt new")
+        await bullpen.stop(record.id)
+        repo.rename(repo.with_name("moved"))
+        for verb in (bullpen.diff, bullpen.land, bullpen.remove):
+            with pytest.raises(RepositoryMoved):
+                await verb(record.id)
+        await bullpen.remove(record.id, force=True)
+        assert (path / "b.txt").exists()
+
+
+async def test_a_session_that_failed_is_laid_to_rest_by_stopping_it(world: World):
+    async with world.host() as bullpen:
+        record, _ = await bullpen.create(world.wish())
+        await ask(bullpen, record.id, "%% crash 3")
+        record = await until(bullpen, record.id, lambda one: one.state == "failed")
+        assert (await bullpen.stop(record.id)).state == "stopped"
+        assert (await bullpen.session(record.id)).exit_code == 3
+        assert (await bullpen.resume(record.id)).state == "idle"

@@ -339,3 +339,29 @@ async def test_facts_of_another_version_are_read_past_and_kept_whole(world: Worl
         facts = [event.fact for event in await all_events(bullpen, record.id)]
         strange = [fact for fact in facts if isinstance(fact, Unrecognised)]
         assert [(one.what, one.raw["of"]) for one in strange] == [("dream-dreamt", "sheep")] * 2
+
+
+HEIR = """
+import fcntl, os, sys, time
+lock = os.open(sys.argv[1], os.O_RDWR)
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(0.5)
+"""
+
+
+async def test_a_lock_that_outlives_its_holder_for_a_moment_is_waited_for(world: World):
+    """As when a service is killed while it forks: the child still has the lock."""
+    async with world.host(end=False):
+        pass
+    lock = world.home.service_lock
+    gone = subprocess.Popen([sys.executable, "-c", ""])  # noqa: ASYNC220 - ends by itself
+    gone.wait()
+    lock.write_text(f"{gone.pid}\n")
+    argv = [sys.executable, "-c", HEIR, str(lock)]
+    heir = subprocess.Popen(argv, stdout=subprocess.PIPE)  # noqa: ASYNC220 - ends by itself
+    with heir:
+        assert heir.stdout is not None
+        assert heir.stdout.readline() == b"held\n"
+        async with world.host() as bullpen:
+            assert await bullpen.sessions() == []

@@ -90,7 +90,7 @@ class Catalog(msgspec.Struct, frozen=True):
         """
         found = self._names.get(name.strip().lower())
         if found is None:
-            near = difflib.get_close_matches(name.lower(), list(self._names), n=3)
+            near = difflib.get_close_matches(name.lower(), list(self._names), n=3, cutoff=0.75)
             raise AgentUnknown(name, known=tuple(self.profiles), near=tuple(near))
         return self.profiles[found]
 

@@ -32,6 +32,8 @@ BullpenError
   RepositoryBusy        another held the lock of a repository for too long
   PlaceTaken            the folder a worktree is to be made in is not empty
   WorktreeUnknown       the folder is no worktree of the repository
+  WorktreeGone          somebody deleted the worktree a session works in
+  RepositoryMoved       the repository of a session's worktree is not where it was
   WorktreeDirty         a worktree to be removed holds uncommitted work
   RemovalFailed         a folder could not be deleted as a whole
   OperationUnfinished   a merge, rebase or the like is under way
@@ -111,10 +113,12 @@ from bullpen.errors.repositories import (
     RefUnknown,
     RemovalFailed,
     RepositoryBusy,
+    RepositoryMoved,
     SetupFailed,
     TargetMissing,
     TemplateInvalid,
     WorktreeDirty,
+    WorktreeGone,
     WorktreeUnknown,
     WorkUnsaved,
 )
@@ -168,6 +172,7 @@ __all__ = [
     "RemoteError",
     "RemovalFailed",
     "RepositoryBusy",
+    "RepositoryMoved",
     "RequestInvalid",
     "ResumeUnsupported",
     "ServiceStopping",
@@ -188,5 +193,6 @@ __all__ = [
     "WaitTimedOut",
     "WorkUnsaved",
     "WorktreeDirty",
+    "WorktreeGone",
     "WorktreeUnknown",
 ]

@@ -22,7 +22,7 @@ class AgentUnknown(BullpenError):
         """See `BullpenError.hint`."""
         if self.near:
             return f"did you mean {', '.join(self.near)}? `bullpen agents` lists all"
-        return "`bullpen agents` lists those you can use"
+        return "`bullpen agents` lists those you can use; new files are read when a service starts"
 
 
 @dataclass(eq=False)

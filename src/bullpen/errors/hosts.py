@@ -90,7 +90,7 @@ class StoreUnavailable(BullpenError):
     @property
     def hint(self) -> str:
         """See `BullpenError.hint`."""
-        return "look at the permissions of the file, or whether the database server runs"
+        return "look at free disk space, the permissions of the file, or the database server"
 
 
 @dataclass(eq=False)

@@ -326,3 +326,37 @@ class SetupFailed(BullpenError):
     def hint(self) -> str:
         """See `BullpenError.hint`."""
         return self.output.strip()[-2000:]
+
+
+@dataclass(eq=False)
+class RepositoryMoved(BullpenError):
+    """The repository a session's worktree belongs to is not where it was. Nothing was changed."""
+
+    session: str
+    repo: Path
+    path: Path
+
+    def __str__(self) -> str:
+        return f"the repository of session {self.session!r} is no longer at {str(self.repo)!r}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return f"move it back; the session's files are still in {str(self.path)!r}"
+
+
+@dataclass(eq=False)
+class WorktreeGone(BullpenError):
+    """Somebody deleted the worktree a session works in."""
+
+    session: str
+    path: Path
+
+    def __str__(self) -> str:
+        return f"the worktree of session {self.session!r} is gone: {str(self.path)!r}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        again = f"`bullpen stop {self.session}`, then `bullpen resume {self.session}`"
+        return f"{again} makes it again from its branch"

@@ -65,6 +65,8 @@ STATUSES: dict[type[BullpenError], int] = {
     errors.TargetMissing: 409,
     errors.TemplateInvalid: 500,
     errors.WorktreeDirty: 409,
+    errors.WorktreeGone: 409,
+    errors.RepositoryMoved: 409,
     errors.WorktreeUnknown: 404,
 }
 """The status of each error; one that is not listed has its nearest base's."""

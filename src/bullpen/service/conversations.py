@@ -152,8 +152,8 @@ def _streamed(session: str, listener: Listener) -> bytes:
         listener.gap = False
         news.append({"session": session, "gap": True})
     while listener.deltas:
-        name, delta = listener.deltas.popleft()
-        news.append({"session": name, "delta": delta})
+        _, delta = listener.deltas.popleft()
+        news.append({"session": session, "delta": delta})
     return _encoder.encode_lines(news)
 
 

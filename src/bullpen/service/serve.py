@@ -24,7 +24,7 @@ from bullpen.service.app import make_app
 
 log = logging.getLogger("bullpen.service")
 
-_GUARD_EVERY = 5.0
+_GUARD_EVERY = 1.0
 # Seconds between looks at our own lock file.
 _DRAIN = 3
 # Seconds for answers under way; those who wait are told to come back at once.
@@ -49,7 +49,7 @@ def main(home: Home) -> int:
         error = _first(fault)
         if error is None:
             raise
-        log.error("%s (%s)", error, error.hint)  # noqa: TRY400 - it is no bug: no traceback
+        log.error("%s%s", error, f" ({error.hint})" if error.hint else "")  # noqa: TRY400 - it is no bug: no traceback
         return 1
     return 0
 
@@ -155,14 +155,20 @@ def _listening(path: Path) -> Generator[socket.socket]:
         finally:
             os.umask(before)
         listener.listen(512)
+        ours = path.stat()
         try:
             yield listener
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+            _unlink(path, ours)
+
+
+def _unlink(path: Path, ours: os.stat_result) -> None:
+    """Delete our socket, and not that of a service which came after our folder was deleted."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(path.stat(), ours):
+            path.unlink()
             # A folder made for sockets alone goes with the last of them.
-            with contextlib.suppress(OSError):
-                path.parent.rmdir()
+            path.parent.rmdir()
 
 
 def _raise_file_limit() -> None:

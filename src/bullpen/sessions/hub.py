@@ -25,7 +25,7 @@ class Listener:
 
     def __init__(self, *, deltas: bool) -> None:
         self._event = anyio.Event()
-        self.deltas: deque[tuple[str, Delta]] | None = deque() if deltas else None
+        self.deltas: deque[tuple[int, Delta]] | None = deque() if deltas else None
         self.gap = False
         """True once a delta was dropped; the stored events hold the whole text."""
 
@@ -82,16 +82,23 @@ class Hub:
             for listener in group:
                 listener.wake()
 
-    def stream(self, session: str, delta: Delta) -> None:
-        """Push streamed text that is not stored yet."""
+    def stream(self, session: str, delta: Delta, *, number: int) -> None:
+        """Push streamed text that is not stored yet: the session's piece `number`."""
         for listener in self._listeners.get(session, ()):
             if listener.deltas is None:
                 continue
             if len(listener.deltas) >= _MOST_DELTAS:
                 listener.gap = True
                 listener.deltas.clear()
-            listener.deltas.append((session, delta))
+            listener.deltas.append((number, delta))
             listener.wake()
+
+    def stored(self, session: str, *, covered: int) -> None:
+        """Drop pushed text up to piece `covered` that nobody took yet: it is an event now."""
+        for listener in self._listeners.get(session, ()):
+            deltas = listener.deltas
+            while deltas and deltas[0][0] <= covered:
+                deltas.popleft()
 
     def wants_deltas(self, session: str) -> bool:
         """Whether anybody would get a delta of `session`."""

@@ -38,6 +38,8 @@ class Taken(msgspec.Struct):
     out: list[bytes]
     offset: int
     """Everything before it is in `facts`, now or earlier."""
+    covered: int = 0
+    """How many pieces of streamed text, of all there ever were, are in `facts`, now or earlier."""
     snapshot: bytes | None = None
     """The dialect's state at `offset`, when it is a good moment to keep it."""
 
@@ -50,6 +52,8 @@ class Intake:
     ) -> None:
         self._dialect = dialect
         self._on_text = on_text
+        self.streamed = 0
+        """How many pieces of streamed text there were."""
         self._position = offset
         self._safe = offset
         self._pieces: list[str] = []
@@ -88,14 +92,15 @@ class Intake:
         if self._first is not None and (self._chars > _HOLD_CHARS or self.patience <= 0):
             self._let_go(facts)
             self._safe = self._position
-        return Taken(facts, out, self._safe, self._kept(at_rest=at_rest))
+        covered = self.streamed - len(self._pieces)
+        return Taken(facts, out, self._safe, covered, self._kept(at_rest=at_rest))
 
     def flush(self) -> Taken:
         """Stop holding back."""
         facts: list[AgentFact] = []
         self._let_go(facts)
         self._safe = self._position
-        return Taken(facts, [], self._safe)
+        return Taken(facts, [], self._safe, self.streamed)
 
     def _sort(self, heard: Sequence[AgentFact], facts: list[AgentFact]) -> None:
         for fact in heard:
@@ -114,6 +119,7 @@ class Intake:
             self._safe = self._position
         self._pieces.append(fact.text)
         self._chars += len(fact.text)
+        self.streamed += 1
         if self._on_text is not None:
             self._on_text(fact)
 

@@ -18,6 +18,7 @@ from bullpen.errors import (
     HandshakeTimedOut,
     LoginNeeded,
     ModeUnsupported,
+    ProgramNotFound,
 )
 from bullpen.model.agent import AgentProfile, LaunchMode
 from bullpen.model.fact import AgentLaunched, LaunchIntended, LoginRequired, SessionCreated
@@ -62,7 +63,7 @@ def speaker(stage: Stage, wanted: SessionCreated) -> Dialect:
 def opening(wanted: SessionCreated, ledger: Ledger, *, resume: bool) -> Open:
     """Return the order that begins the conversation."""
     return Open(
-        directory=ledger.record.path,
+        directory=str(placing.working_directory(ledger.record)),
         resume=ledger.record.agent_session if resume else None,
         mcp_servers=wanted.mcp_servers,
     )
@@ -132,14 +133,18 @@ async def _start(
         user=wanted.environment | marks | {"BULLPEN_HOME": str(stage.home.folder)},
     )
     dialect = speaker(stage, wanted)
-    child = await spawn(
-        argv,
-        journal=journal,
-        run=run,
-        cwd=Path(ledger.record.path),
-        env=environment,
-        watcher=stage.watcher,
-    )
+    try:
+        child = await spawn(
+            argv,
+            journal=journal,
+            run=run,
+            cwd=placing.working_directory(ledger.record),
+            env=environment,
+            watcher=stage.watcher,
+        )
+    except ProgramNotFound as missing:
+        hint = f"install it: {profile.install_hint}" if profile.install_hint else ""
+        raise ProgramNotFound(missing.program, missing.path, hint) from missing
     identity = child.identity
     ledger.write(AgentLaunched(run=run, pid=identity.pid, start_time=identity.start_time))
     try:

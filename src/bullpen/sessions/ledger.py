@@ -84,7 +84,7 @@ class Ledger:
 
     async def committed(self) -> None:
         """Return when all that `record` shows stands in the store too."""
-        if self._last is not None and not self._last.is_done:
+        if self._last is not None:
             await self._last.wait()
 
     def turn_lost(self) -> list[AnyFact]:

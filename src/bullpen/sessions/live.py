@@ -319,13 +319,17 @@ class LiveSession:
                 *facts,
                 progress=Progress(self.child.run, taken.offset, taken.snapshot),
                 intents=intents,
-                after=lambda: self._outbox.post(letters),
+                after=lambda: self._kept(letters, taken.covered),
             ),
         )
         self._react(taken.facts)
         if previous is not None and not previous.is_done:
             # Reading faster than the disk writes would only move the backlog into memory.
             await previous.wait()
+
+    def _kept(self, letters: list[Letter], covered: int) -> None:
+        self._stage.hub.stored(self._ledger.record.id, covered=covered)
+        self._outbox.post(letters)
 
     def _moves(self, facts: list[AnyFact]) -> list[AnyFact]:
         """Add the move out of `starting` right behind the fact that causes it."""
@@ -434,6 +438,7 @@ class LiveSession:
             *held.facts,
             *self._dialect.ended(),
             progress=Progress(self.child.run, held.offset),
+            after=lambda: self._kept([], held.covered),
         )
         tail = self.child.journal.stderr_tail()
         end = AgentEnded(
@@ -462,7 +467,8 @@ class LiveSession:
 
     def _stream(self, fact: Delta) -> None:
         if self._stage.hub.wants_deltas(self._ledger.record.id):
-            self._stage.hub.stream(self._ledger.record.id, fact)
+            number = self._intake.streamed
+            self._stage.hub.stream(self._ledger.record.id, fact, number=number)
 
 
 def torn_line(torn: bytes) -> list[AnyFact]:

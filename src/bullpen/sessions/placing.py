@@ -16,6 +16,7 @@ from bullpen.errors import (
     BullpenError,
     NotARepository,
     RefUnknown,
+    RepositoryMoved,
     SetupFailed,
     WorkUnsaved,
 )
@@ -84,11 +85,39 @@ async def prepare(stage: Stage, ledger: Ledger, wanted: SessionCreated) -> Place
         return None
     if wanted.place != "worktree":
         path = places.check_directory(Path(wanted.directory))
-        made = PlacePrepared(path=str(path))
+        made = PlacePrepared(path=str(path), base_commit=await _head_of(path))
         await ledger.write(made).wait()
         await _set_up(stage, ledger, wanted, path)
         return None
     return await _worktree(stage, ledger, wanted)
+
+
+def working_directory(record: SessionRecord) -> Path:
+    """Return where the agent works: in a worktree, the folder that was asked for below its root."""
+    path = Path(record.path)
+    if record.place != "worktree" or not record.repo:
+        return path
+    asked, root = Path(record.directory).resolve(), Path(record.repo).resolve()
+    inside = path / asked.relative_to(root) if asked.is_relative_to(root) else path
+    return inside if inside.is_dir() else path
+
+
+async def _head_of(path: Path) -> str | None:
+    """Return the commit a directory is at, so that what changes from now on can be told."""
+    try:
+        return (await git.repository_of(path)).head_commit
+    except BullpenError:
+        return None
+
+
+def check_repository(record: SessionRecord) -> None:
+    """Refuse to work with a worktree whose repository is gone.
+
+    Raises:
+        RepositoryMoved: nothing is where it was.
+    """
+    if record.place == "worktree" and record.repo and not Path(record.repo).is_dir():
+        raise RepositoryMoved(record.id, Path(record.repo), Path(record.path))
 
 
 async def _is_set_up(stage: Stage, record: SessionRecord) -> bool:
@@ -215,6 +244,8 @@ async def remove(stage: Stage, ledger: Ledger, *, force: bool) -> PlaceRemoved |
         return None
     repo, path = Path(record.repo), Path(record.path or "/nonexistent")
     if not repo.is_dir():
+        if path.is_dir() and not force:
+            check_repository(record)
         return None
     try:
         unsaved = await unsaved_work(record)
@@ -257,15 +288,19 @@ async def unsaved_work(record: SessionRecord) -> str:
     if path.is_dir():
         changes = await git.status(path)
         if changes.files:
-            said.append(f"{len(changes.files)} uncommitted files")
+            said.append(_counted(len(changes.files), "uncommitted file"))
     if repo.is_dir() and await git.branch_exists(repo, record.branch):
         into = await _base_of(repo, record)
         count = await git.unmerged_commits(repo, record.branch, into=into)
         if count:
-            said.append(f"{count} commits that are not in {into}")
+            said.append(f"{_counted(count, 'commit')} not in {into}")
         if path.is_dir() and not await _is_kept(path, record.branch, into):
             said.append("commits that are on no branch")
     return " and ".join(said)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 async def _is_kept(path: Path, *branches: str) -> bool:

@@ -319,7 +319,10 @@ class Supervisor:
         return ledger.record
 
     async def stop(self, session: str, *, grace: float | None = None) -> SessionRecord:
-        """End the session's process; the session may be resumed. A second call does nothing."""
+        """End the session's process; the session may be resumed. A second call does nothing.
+
+        A session that failed or was lost is laid to rest: it is `stopped` and leaves the lists.
+        """
         ledger = await self.ledger(session)
         grace = self._stage.settings.stop_grace if grace is None else grace
         start = self._starts.get(session)
@@ -332,6 +335,8 @@ class Supervisor:
         live = self._live.get(session)
         if live is not None:
             await live.end(grace=grace, reason=_ON_REQUEST)
+        elif ledger.record.state in OVER - {SessionState.STOPPED}:
+            ledger.write(ledger.moved(SessionState.STOPPED, "laid to rest on request"))
         await ledger.committed()
         return ledger.record
 

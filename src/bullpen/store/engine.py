@@ -3,6 +3,7 @@
 import fcntl
 import importlib
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,10 @@ from bullpen.errors import StoreDamaged, StoreLocked, StoreTooNew, StoreUnavaila
 
 HEADS = {"events": "0001", "state": "0001"}
 """The newest migration of each group; a test holds it to the files."""
+
+_LAST_BREATH = 3.0
+# Seconds for a lock whose holder is dead: a child that was being forked as it was killed has it
+# until the child becomes another program.
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -37,16 +42,40 @@ def held_alone(lock: Path) -> Generator[None]:
     """
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            said = os.read(descriptor, 32).decode(errors="replace").strip()
-            raise StoreLocked(lock.parent, int(said) if said.isdigit() else None) from None
+        until = time.monotonic() + _LAST_BREATH
+        while not _locked(descriptor):
+            holder = _holder(descriptor)
+            if holder is None or _is_alive(holder) or time.monotonic() > until:
+                raise StoreLocked(lock.parent, holder)
+            time.sleep(0.01)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(descriptor: int) -> int | None:
+    said = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+    return int(said) if said.isdigit() else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def open_engine(url: str, *, group: str) -> Engine:

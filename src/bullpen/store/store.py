@@ -2,15 +2,17 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import anyio.to_thread
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Engine
+from sqlalchemy.exc import DatabaseError
 
-from bullpen.errors import StoreDamaged, StoreRefused
+from bullpen.errors import StoreDamaged, StoreRefused, StoreUnavailable
 from bullpen.model.fact import Event, Unrecognised, decode_fact
 from bullpen.model.session import SessionRecord
 from bullpen.model.story import apply
@@ -19,6 +21,7 @@ from bullpen.store.schema import events, intents, progress, sessions
 from bullpen.store.writer import Batch, Ticket, Writer, session_row, write_sessions
 
 _PAGE = 2000
+_Read = TypeVar("_Read")
 
 
 class StoredProgress(msgspec.Struct, frozen=True):
@@ -99,7 +102,7 @@ class Store:
         self, session: str, *, after: int = 0, limit: int = _PAGE, kinds: Sequence[str] = ()
     ) -> list[Event]:
         """Return up to `limit` events of `session` with a `seq` above `after`, in order."""
-        return await anyio.to_thread.run_sync(self._read_events, session, after, limit, kinds)
+        return await self._reading(partial(self._read_events, session, after, limit, kinds))
 
     async def last_events(
         self, session: str, *, kinds: Sequence[str], limit: int, before: int | None = None
@@ -118,7 +121,7 @@ class Store:
             with self._events.connect() as connection:
                 return [_event(row) for row in connection.execute(query).mappings()]
 
-        return await anyio.to_thread.run_sync(read)
+        return await self._reading(read)
 
     async def first_fact(self, session: str, *, kind: str) -> Event | None:
         """Return the first event of `kind`."""
@@ -138,7 +141,7 @@ class Store:
                 row["run"], row["offset"], row["snapshot_offset"], row["snapshot"]
             )
 
-        return await anyio.to_thread.run_sync(read)
+        return await self._reading(read)
 
     async def unwritten(self, session: str) -> list[UnwrittenIntent]:
         """Return the open intents of `session`, oldest first."""
@@ -155,7 +158,7 @@ class Store:
                     for row in connection.execute(query).mappings()
                 ]
 
-        return await anyio.to_thread.run_sync(read)
+        return await self._reading(read)
 
     async def records(
         self, *, states: Sequence[str] = (), ids: Sequence[str] = (), key: str | None = None
@@ -175,7 +178,19 @@ class Store:
             with self._state.connect() as connection:
                 return [_decoder.decode(raw) for raw in connection.scalars(query)]
 
-        return await anyio.to_thread.run_sync(read)
+        return await self._reading(read)
+
+    async def _reading(self, read: Callable[[], _Read]) -> _Read:
+        """Run a read in a thread.
+
+        Raises:
+            StoreUnavailable: the database cannot be read, for instance because the disk is full.
+        """
+        try:
+            return await anyio.to_thread.run_sync(read)
+        except DatabaseError as fault:
+            name = self._events.url.database or "events"
+            raise StoreUnavailable(name, str(fault.orig or fault)) from fault
 
     # ---- upkeep -------------------------------------------------------------------------
 
