@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import anyio.to_thread
+
 from bullpen import git
 from bullpen.agents.catalog import Catalog
 from bullpen.agents.dialect import AnyOrder, SetMode, SetModel
@@ -336,6 +338,10 @@ class Bullpen:
     async def doctor(self, *, fix: bool = False) -> list[doctor.Finding]:
         """Examine the host; with `fix`, mend what can be mended without losing work."""
         return await doctor.examine(self._stage, self._supervisor, fix=fix)
+
+    async def rebuild(self) -> int:
+        """Make every session's row anew from its events; return how many there are."""
+        return await anyio.to_thread.run_sync(self._stage.store.rebuild)
 
     async def prune(self, *, older_than: float, dry_run: bool) -> prune.Freed:
         """Remove sessions that were over for `older_than` seconds, with their places."""

@@ -11,7 +11,7 @@ def test_every_code_is_documented_once():
 
 def test_every_outcome_a_session_can_have_has_a_code():
     words = {*story._OUTCOMES.values(), *story._STATE_WORDS.values()}
-    words |= {"idle", "truncated", "withdrawn", "failed", "completed"}
+    words |= {"idle", "truncated", "withdrawn", "failed", "completed", "doubted"}
     assert words == set(exits.OUTCOMES)
 
 

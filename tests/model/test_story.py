@@ -85,6 +85,17 @@ def test_a_doubted_delivery_is_settled_by_the_agents_answer():
     assert (record.turn.doubted, record.turn.delivered) == (False, True)
 
 
+def test_a_doubted_turn_needs_the_user_until_the_agent_shows_that_it_got_it():
+    working = StateChanged(before="idle", after="working", reason="r")
+    facts = [*LIFE, TurnQueued(turn=1, text="x"), TurnStarted(turn=1), working]
+    doubted = told(*facts, DeliveryDoubted(turn=1))
+    assert (outcome(doubted), settled(doubted), settled(doubted, turn=1)) == ("doubted", True, True)
+    heard = told(*facts, DeliveryDoubted(turn=1), MessageStreamed(text="on it"))
+    assert (outcome(heard), settled(heard)) == ("working", False)
+    assert heard.turn is not None
+    assert heard.turn.delivered
+
+
 def test_an_ask_is_open_until_it_is_answered_or_its_turn_is_over():
     options = [PermissionOption("yes", "allow_once", "Yes")]
     asked = PermissionAsked(request="n:1", options=options, title="Write a")

@@ -236,6 +236,9 @@ async def test_the_host_tells_of_itself(world: World):
         checks = {one["check"] for one in (await client.get("/v1/doctor")).json()["findings"]}
         assert {"git", "disk", "database", "orphans"} <= checks
         assert (await client.post("/v1/doctor/fix")).status_code == 200
+        before = (await client.get(f"/v1/sessions/{session}")).json()
+        assert (await client.post("/v1/doctor/rebuild")).json() == {"sessions": 1}
+        assert (await client.get(f"/v1/sessions/{session}")).json() == before
         pruned = await client.post("/v1/prune", json={"older_than": 0})
         assert pruned.json() == {"items": [], "freed_bytes": 0}
         schema = (await client.get("/openapi.json")).json()

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -122,6 +123,9 @@ async def test_nothing_is_lost_or_doubled_however_often_the_service_is_killed(wo
         record = await door.call("POST", "/v1/sessions", agent="demo", path=str(world.work))
         session = str(record["id"])
         await door.call("POST", f"/v1/sessions/{session}/turns", text="%% play script.txt")
+        with anyio.fail_after(20):
+            while not (await door.call("GET", f"/v1/sessions/{session}")).get("last_line"):
+                await anyio.lowlevel.checkpoint()
         first.kill()
     for round_ in range(4):
         async with Door.of(world) as door, running(world) as again:
@@ -207,6 +211,8 @@ async def test_a_prompt_whose_delivery_is_unknown_is_shown_and_never_repeated(wo
         record = await bullpen.session(record.id)
         assert record.turn is not None
         assert (record.turn.doubted, record.turn.delivered) == (True, False)
+        with anyio.fail_after(5):
+            assert (await bullpen.wait([record.id])).settled == [record.id]
         events = await all_events(bullpen, record.id)
         assert sum(isinstance(e.fact, DeliveryDoubted) for e in events) == 1
     async with world.host(end=False) as bullpen:

@@ -40,6 +40,7 @@ OUTCOMES: dict[str, int] = {
     "idle": DONE,
     "asking": NEEDS_USER,
     "waiting": NEEDS_USER,
+    "doubted": NEEDS_USER,
     "cancelled": TURN_FAILED,
     "refused": TURN_FAILED,
     "truncated": TURN_FAILED,

@@ -62,12 +62,20 @@ def _rows(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 def add_doctor(parser: argparse.ArgumentParser) -> None:
     """Declare `bullpen doctor`."""
     parser.add_argument("--fix", action="store_true", help="mend what can be mended")
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="first read every session anew from its events, which are the truth",
+    )
     add_json(parser)
 
 
 def doctor(args: argparse.Namespace) -> int:
     """Look for what is wrong on this host. Exit 1 when an error is found (and not mended)."""
     wire = Wire.here()
+    if args.rebuild:
+        made = wire.call("POST", "/v1/doctor/rebuild", {}, timeout=None)
+        talk(f"read {made['sessions']} sessions anew from their events")
     if args.fix:
         answer = wire.call("POST", "/v1/doctor/fix", {}, timeout=None)
     else:

@@ -22,7 +22,7 @@ TICK = 0.25
 """Seconds between two looks, when nothing ends in between."""
 _CHANGES_EVERY = 0.8
 _GOING = ("", "queued", "starting", "working")
-_ASKING = ("asking", "waiting")
+_ASKING = ("asking", "waiting", "doubted")
 _OVER = ("stopped", "failed", "lost")
 
 

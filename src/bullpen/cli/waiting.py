@@ -109,6 +109,10 @@ def tell_need(record: dict[str, Any]) -> None:
         what = "asks for leave" if ask.get("kind") == "permission" else "asks"
         talk(f"{session} {what}: {one_line(ask.get('title', '')) or ask['request']}")
         talk(f"hint: `bullpen answer {session}` shows the possible answers")
+    if record.get("outcome") == "doubted":
+        number = record["turn"]["number"]
+        talk(f"{session}: nobody knows whether the agent got turn {number}")
+        talk(f"hint: wait again if it works after all; `bullpen interrupt {session}` gives it up")
     if record["state"] in ("failed", "lost") and record.get("reason"):
         talk(f"{session} is {record['state']}: {one_line(record['reason'])}")
 

@@ -12,7 +12,7 @@ class SessionView(SessionRecord, kw_only=True, omit_defaults=True):
     outcome: str = ""
     """One word for the whole: `queued`, `starting` or `working` while it goes on; `completed`,
     `idle` (never prompted), `cancelled`, `refused`, `truncated` or `failed` after a turn;
-    `asking` or `waiting` when it needs the user; `stopped` or `lost`."""
+    `asking`, `waiting` or `doubted` when it needs the user; `stopped` or `lost`."""
 
 
 class Waited(msgspec.Struct, kw_only=True):

@@ -28,6 +28,7 @@ from bullpen.model.fact import (
     SessionRemoved,
     SessionRenamed,
     StateChanged,
+    ThoughtStreamed,
     TitleChanged,
     ToolCalled,
     TurnDelivered,
@@ -227,7 +228,21 @@ def _answered(record: SessionRecord, fact: AskAnswered | AskWithdrawn, _at: floa
     record.asks = [ask for ask in record.asks if ask.request != fact.request]
 
 
+def _heard(record: SessionRecord) -> None:
+    """An agent that does something for a turn has got its prompt."""
+    turn = record.turn
+    if turn is not None and turn.doubted:
+        turn.doubted = False
+        turn.delivered = True
+
+
+def _thought(record: SessionRecord, _fact: ThoughtStreamed, at: float) -> None:
+    _heard(record)
+    record.used_at = at
+
+
 def _said(record: SessionRecord, fact: MessageStreamed, at: float) -> None:
+    _heard(record)
     text = record.open_line + fact.text
     record.last_line = _line(text, at_end=True) or record.last_line
     record.open_line = text.rpartition("\n")[2][-_LAST_LINE:]
@@ -235,6 +250,7 @@ def _said(record: SessionRecord, fact: MessageStreamed, at: float) -> None:
 
 
 def _tool(record: SessionRecord, fact: ToolCalled, at: float) -> None:
+    _heard(record)
     if fact.title:
         record.last_line = _line(fact.title, at_end=False)
     record.open_line = ""
@@ -319,6 +335,7 @@ _STEPS: dict[type, Callable[[SessionRecord, Any, float], None]] = {
     AskAnswered: _answered,
     AskWithdrawn: _answered,
     MessageStreamed: _said,
+    ThoughtStreamed: _thought,
     ToolCalled: _tool,
     UsageReported: _usage,
     ModeChanged: _mode,
@@ -348,9 +365,10 @@ _STATE_WORDS = {
 def outcome(record: SessionRecord) -> str:
     """Return in one word how far the session is, or how its last turn ended.
 
-    `queued starting working` go on by themselves; `asking waiting` need the user; `completed
-    cancelled refused truncated failed` say how the last turn ended; `idle` was never prompted;
-    `stopped lost` have no process. A stopped session whose last turn ended well is `completed`.
+    `queued starting working` go on by themselves; `asking waiting` need the user, and so does
+    `doubted`: nobody knows whether the agent got the prompt. `completed cancelled refused
+    truncated failed` say how the last turn ended; `idle` was never prompted; `stopped lost` have
+    no process. A stopped session whose last turn ended well is `completed`.
     """
     turn = record.turn
     finished = turn is not None and turn.state is not TurnState.RUNNING and not record.queue
@@ -358,7 +376,14 @@ def outcome(record: SessionRecord) -> str:
         return turn_outcome(turn)
     if record.state is SessionState.IDLE:
         return "working" if record.queue else "idle"
+    if _is_doubted(record):
+        return "doubted"
     return _STATE_WORDS[record.state]
+
+
+def _is_doubted(record: SessionRecord) -> bool:
+    turn = record.turn
+    return record.state is SessionState.WORKING and turn is not None and turn.doubted
 
 
 def turn_outcome(turn: Turn | None) -> str:
@@ -376,12 +401,18 @@ def settled(record: SessionRecord, *, turn: int | None = None) -> bool:
     """Whether whoever waits for the session may stop waiting.
 
     True when no turn is queued or running (with `turn`: when that turn is over), when the session
-    needs the user, and when it has no process and none is coming.
+    needs the user, also to decide about a prompt nobody knows the agent got, and when it has no
+    process and none is coming.
     """
-    if record.needs_user or record.state in (
-        SessionState.STOPPED,
-        SessionState.FAILED,
-        SessionState.LOST,
+    if (
+        record.needs_user
+        or _is_doubted(record)
+        or record.state
+        in (
+            SessionState.STOPPED,
+            SessionState.FAILED,
+            SessionState.LOST,
+        )
     ):
         return True
     if record.state in (SessionState.QUEUED, SessionState.STARTING):

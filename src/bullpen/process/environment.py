@@ -32,7 +32,8 @@ _ALLOWED = (
 )
 
 _SCRUBBED = (
-    "BULLPEN_*",
+    *("BULLPEN_SESSION", "BULLPEN_RUN", "BULLPEN_JOURNAL", "BULLPEN_PLACE", "BULLPEN_HOME"),
+    *("BULLPEN_CONFIG", "BULLPEN_NO_AUTOSTART", "BULLPEN_AGENT"),
     # An agent that finds these believes it runs inside of another, and refuses or changes its ways.
     *("CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT", "CLAUDE_CODE_SESSION_ID"),
     *("CLAUDE_CODE_REMOTE*", "CLAUDE_AGENT_SDK_*", "CLAUDE_PROJECT_DIR", "CLAUDE_PLUGIN_ROOT"),

@@ -38,6 +38,12 @@ async def mend(bullpen: Host) -> Response:
     return Json({"findings": await bullpen.doctor(fix=True)})
 
 
+@router.post("/doctor/rebuild")
+async def rebuild(bullpen: Host) -> Response:
+    """Make every session's row anew from its events."""
+    return Json({"sessions": await bullpen.rebuild()})
+
+
 @router.post("/prune")
 async def prune(form: Prune, bullpen: Host) -> Response:
     """Remove old sessions, or show what would be removed."""

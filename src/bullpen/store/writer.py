@@ -301,9 +301,9 @@ _record_decoder = msgspec.json.Decoder(SessionRecord)
 
 
 def write_sessions(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert or replace rows of the `sessions` table."""
+    """Insert rows of the `sessions` table, or replace those that were read from fewer events."""
     changes = ("state", "used_at", "seq", "removed", "record")
-    _upsert(connection, sessions, rows, changes=changes, key="id")
+    _upsert(connection, sessions, rows, changes=changes, key="id", age="seq")
 
 
 def _upsert(
@@ -313,12 +313,15 @@ def _upsert(
     *,
     changes: Sequence[str],
     key: str = "session",
+    age: str | None = None,
 ) -> None:
     if not rows:
         return
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement = insert(table)
     statement = statement.on_conflict_do_update(
-        index_elements=[key], set_={name: statement.excluded[name] for name in changes}
+        index_elements=[key],
+        set_={name: statement.excluded[name] for name in changes},
+        where=None if age is None else statement.excluded[age] >= table.c[age],
     )
     connection.execute(statement, list(rows))
