@@ -13,6 +13,7 @@ from bullpen.errors import (
     InvalidSessionId,
     LoginNeeded,
     MessageInvalid,
+    ModelRefused,
     ModeUnsupported,
     NotARepository,
     ProgramNotFound,
@@ -60,6 +61,7 @@ async def test_a_prompt_given_at_creation_is_the_first_turn(world: World):
         ({"agent": "demmo"}, AgentUnknown),
         ({"directory": "/no/such/folder"}, DirectoryMissing),
         ({"mode": "yolo"}, ModeUnsupported),
+        ({"model": "nonsense"}, ModelRefused),
         ({"id": "Not OK"}, InvalidSessionId),
         ({"prompt": "  \n"}, MessageInvalid),
         ({"place": "worktree"}, NotARepository),
@@ -212,3 +214,11 @@ async def test_agents_see_only_what_they_may_and_who_they_are(world: World):
         assert "CLAUDECODE=1" not in said
         assert "yes" in said
         assert record.id in said
+
+
+async def test_no_turn_runs_with_a_model_that_was_not_asked_for(world: World):
+    async with world.host() as bullpen:
+        wish = world.wish(model="nonsense", prompt="%% write done.txt x")
+        with pytest.raises(ModelRefused):
+            await bullpen.create(wish)
+    assert not (world.work / "done.txt").exists()

@@ -15,6 +15,7 @@ BullpenError
   AgentUnknown          the catalog has no agent of that name
   CatalogInvalid        a catalog file does not say what it must
   ModeUnsupported       the agent cannot honour the launch mode asked for
+  ModelRefused          the agent does not take the model asked for
   LoginNeeded           the agent wants somebody to log in first
   AgentDied             the agent ended before its handshake was done
   HandshakeTimedOut     the agent did not answer its handshake in time
@@ -72,6 +73,7 @@ from bullpen.errors.agents import (
     HandshakeRefused,
     HandshakeTimedOut,
     LoginNeeded,
+    ModelRefused,
     ModeUnsupported,
     ResumeUnsupported,
 )
@@ -162,6 +164,7 @@ __all__ = [
     "LoginNeeded",
     "MessageInvalid",
     "ModeUnsupported",
+    "ModelRefused",
     "NotARepository",
     "NothingToLand",
     "OperationUnfinished",

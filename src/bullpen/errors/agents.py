@@ -138,3 +138,20 @@ class ResumeUnsupported(BullpenError):
     def hint(self) -> str:
         """See `BullpenError.hint`."""
         return f"`bullpen resume {self.session} --fresh` starts a new conversation in its place"
+
+
+@dataclass(eq=False)
+class ModelRefused(BullpenError):
+    """The agent does not take the model asked for."""
+
+    agent: str
+    model: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"agent {self.agent!r} does not take model {self.model!r}: {self.why}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return "name a model in the agent's own words, or leave `--model` out"

@@ -33,6 +33,7 @@ STATUSES: dict[type[BullpenError], int] = {
     errors.InvalidSessionId: 422,
     errors.MessageInvalid: 422,
     errors.ModeUnsupported: 422,
+    errors.ModelRefused: 422,
     errors.NotARepository: 422,
     errors.RequestInvalid: 422,
     errors.CapInvalid: 422,

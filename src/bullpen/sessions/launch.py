@@ -17,6 +17,7 @@ from bullpen.errors import (
     HandshakeRefused,
     HandshakeTimedOut,
     LoginNeeded,
+    ModelRefused,
     ModeUnsupported,
     ProgramNotFound,
 )
@@ -88,6 +89,7 @@ async def launch(
     Raises:
         ProgramNotFound, ModeUnsupported: nothing was started.
         LoginNeeded, HandshakeRefused, HandshakeTimedOut, AgentDied: the agent would not talk.
+        ModelRefused: it would not talk with that model.
         DirectoryMissing, SetupFailed, and git's errors: the place could not be made.
     """
     profile = stage.catalog.find(wanted.agent)
@@ -102,6 +104,10 @@ async def launch(
         await live.load_texts()
         live.open(opening(wanted, ledger, resume=resume))
         await _shaken(ledger, live, profile)
+        if live.model_refusal is not None and not resume:
+            raise ModelRefused(profile.id, wanted.model or "", live.model_refusal)
+        # A conversation that comes back does so even where its model is offered no more.
+        live.begin()
     except BaseException as fault:
         if scope.cancel_called or not isinstance(fault, anyio.get_cancelled_exc_class()):
             with anyio.CancelScope(shield=True):

@@ -38,6 +38,7 @@ from bullpen.model.fact import (
     InterruptRequested,
     LoginRequired,
     OpeningFailed,
+    OrderRefused,
     PermissionOption,
     StateChanged,
     TurnDelivered,
@@ -92,6 +93,8 @@ class LiveSession:
         self.opened = anyio.Event()
         """Set when the handshake is done, was refused, or the agent died over it."""
         self.opening_fault: LoginRequired | OpeningFailed | None = None
+        self.model_refusal: str | None = None
+        """Why the agent did not take the model it was opened with."""
         self.gone = anyio.Event()
         """Set when the process is gone and its last words are committed."""
         self._closed = anyio.Event()
@@ -362,10 +365,15 @@ class LiveSession:
         )
 
     def _react(self, facts: Sequence[AgentFact]) -> None:
+        for fact in facts if not self.opened.is_set() else ():
+            # Said together with the opening; later ones answer somebody who waits for them.
+            if isinstance(fact, OrderRefused) and fact.order == "set-model":
+                self.model_refusal = fact.message or fact.code
         for fact in facts:
             if isinstance(fact, ConversationOpened):
                 self.opened.set()
-                self.begin()
+                if self.model_refusal is None:
+                    self.begin()
             elif isinstance(fact, (LoginRequired, OpeningFailed)):
                 self.opening_fault = fact
                 self.opened.set()
