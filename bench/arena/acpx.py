@@ -35,7 +35,10 @@ class Desk:
         agent = [sys.executable, "-I", str(ACP_AGENT), str(self.marks.path)]
         self._argv.append(shlex.join(agent))
         self.environment = clean_environment(
-            HOME=str(folder), PATH=f"{node.parent}:/usr/local/bin:/usr/bin:/bin"
+            HOME=str(folder),
+            PATH=f"{node.parent}:/usr/local/bin:/usr/bin:/bin",
+            # It leaves a folder there for each of its own.
+            TMPDIR=str(folder),
         )
 
     def run(self, *words: str, timeout: float = 120) -> tuple[float, float, str]:
