@@ -46,7 +46,6 @@ BullpenError
   CheckoutDirty         local changes stand in the way of a merge
   NothingToLand         the session's branch holds no commit of its own
   SetupFailed           the setup command of a place ended badly
-  CapInvalid            a configured cap is not a number above zero
   ConfigInvalid         the configuration file does not say what it must
   StoreLocked           another service holds the database files
   StoreTooNew           the database was written by a newer version
@@ -87,7 +86,6 @@ from bullpen.errors.base import (
     ProgramNotFound,
 )
 from bullpen.errors.hosts import (
-    CapInvalid,
     ConfigInvalid,
     RemoteError,
     RequestInvalid,
@@ -146,7 +144,6 @@ __all__ = [
     "BranchMoved",
     "BranchTaken",
     "BullpenError",
-    "CapInvalid",
     "CatalogInvalid",
     "CheckoutDirty",
     "ChoiceInvalid",

@@ -7,17 +7,6 @@ from bullpen.errors.base import BullpenError
 
 
 @dataclass(eq=False)
-class CapInvalid(BullpenError):
-    """A configured cap is not a number above zero."""
-
-    name: str
-    value: str
-
-    def __str__(self) -> str:
-        return f"cap {self.name!r} must be a whole number above zero, not {self.value!r}"
-
-
-@dataclass(eq=False)
 class ConfigInvalid(BullpenError):
     """The configuration file does not say what it must."""
 

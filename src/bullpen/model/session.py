@@ -107,7 +107,6 @@ class Turn(msgspec.Struct, kw_only=True, omit_defaults=True):
     """True once somebody asked to end it."""
     doubted: bool = False
     """True when we died while writing the prompt and cannot know whether the agent has it."""
-    queued_at: float = 0.0
     started_at: float | None = None
     ended_at: float | None = None
 

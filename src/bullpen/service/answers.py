@@ -36,7 +36,6 @@ STATUSES: dict[type[BullpenError], int] = {
     errors.ModelRefused: 422,
     errors.NotARepository: 422,
     errors.RequestInvalid: 422,
-    errors.CapInvalid: 422,
     errors.ConfigInvalid: 500,
     errors.CatalogInvalid: 500,
     errors.CommandFailed: 500,

@@ -225,12 +225,11 @@ class LiveSession:
 
     # ---- its life -----------------------------------------------------------------------
 
-    def open(self, order: AnyOrder, *, replay: bool = False) -> None:
-        """Begin the handshake; with `replay` only tell the dialect, the bytes were written."""
+    def open(self, order: AnyOrder) -> None:
+        """Begin the handshake."""
         lines = self._dialect.order(order)
-        if not replay:
-            # Not an intent: a service that dies over a handshake starts the agent anew.
-            self._outbox.post([Letter((), b"".join(lines))])
+        # Not an intent: a service that dies over a handshake starts the agent anew.
+        self._outbox.post([Letter((), b"".join(lines))])
 
     def resume_delivery(self, letters: list[Letter]) -> None:
         """Write letters a service before us had recorded and may not have written."""
