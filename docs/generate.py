@@ -24,7 +24,7 @@ from bullpen import errors
 from bullpen.cli import main as cli
 from bullpen.cli import skill
 from bullpen.cli.exits import EXITS, OUTCOMES
-from bullpen.model import fact, session
+from bullpen.model import done, fact, heard, session
 
 DOCS = Path(__file__).resolve().parent
 
@@ -164,11 +164,12 @@ def facts() -> str:
         parts.append(f"## {title}")
         for kind in typing.get_args(union):
             parts += _fact(kind)
-    return page("Facts", "src/bullpen/model/fact.py", *parts)
+    return page("Facts", "src/bullpen/model/heard.py and done.py", *parts)
 
 
 def _fact(kind: type[msgspec.Struct]) -> list[str]:
-    said = attribute_docs(fact, kind.__name__)
+    module = heard if hasattr(heard, kind.__name__) else done
+    said = attribute_docs(module, kind.__name__)
     rows = [
         [f"`{one.name}`", _type(one.type), said.get(one.name, "")]
         for one in msgspec.structs.fields(kind)

@@ -36,6 +36,7 @@ from bullpen.model.session import SessionRecord
 from bullpen.model.wanted import NewSession
 from bullpen.process import Watcher
 from bullpen.sessions import doctor, prune, reading, roster
+from bullpen.sessions.answering import Answer
 from bullpen.sessions.hub import Hub
 from bullpen.sessions.launch import VERSION, mode_of
 from bullpen.sessions.placing import check_repository
@@ -185,7 +186,7 @@ class Bullpen:
             if len(asks) != 1:
                 raise AskNotFound(session, f"(one of {len(asks)})" if asks else "(none)")
             request = asks[0].request
-        await live.answer(request, **answer).wait()
+        await live.answer(request, Answer(**answer)).wait()
         return ledger.record
 
     async def wait(

@@ -36,6 +36,7 @@ from bullpen.agents.dialect import (
     AnswerPermission,
     AnswerQuestion,
     AnyOrder,
+    ChangeGoal,
     Close,
     Heard,
     Interrupt,
@@ -43,9 +44,11 @@ from bullpen.agents.dialect import (
     Open,
     OrderImpossible,
     Prompt,
+    SetGoal,
     SetMode,
     SetModel,
     SetOption,
+    Steer,
 )
 from bullpen.agents.wire import (
     MAX_DEPTH,
@@ -186,6 +189,10 @@ class AcpDialect:
             raise OrderImpossible("set-option", f"the agent has no option {order.option!r}")
         route = option_route(order.option, order.value)
         return [self._setting(Ask.SET_OPTION, route, None)]
+
+    def _give_impossible(self, order: Steer | SetGoal | ChangeGoal) -> list[bytes]:
+        name = str(order.__struct_config__.tag)
+        raise OrderImpossible(name, "the protocol has no word for it")
 
     def _give_list(self, order: ListConversations) -> list[bytes]:
         self._need("list-conversations", "list")
@@ -388,6 +395,9 @@ _GIVE: Final = _by_type(
         SetMode: AcpDialect._give_mode,
         SetModel: AcpDialect._give_model,
         SetOption: AcpDialect._give_option,
+        Steer: AcpDialect._give_impossible,
+        SetGoal: AcpDialect._give_impossible,
+        ChangeGoal: AcpDialect._give_impossible,
         ListConversations: AcpDialect._give_list,
         Close: AcpDialect._give_close,
     }

@@ -65,7 +65,7 @@ def _error_end(turn: int, error: Refused, *, is_interrupted: bool) -> TurnEnded 
 
 def _tokens(turn: int, result: dict[str, Any]) -> list[AgentFact]:
     usage = dict_of(result.get("usage")) or {}
-    counts = {ours: count_of(usage.get(theirs)) for ours, theirs in _COUNTS.items()}
+    counts: dict[str, Any] = {ours: count_of(usage.get(theirs)) for ours, theirs in _COUNTS.items()}
     if all(count is None for count in counts.values()):
         return []
     return [TokensCounted(turn=turn, **counts)]

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, cast
 import msgspec
 
 from bullpen.agents.acp import AcpDialect
-from bullpen.agents.dialect import Dialect
+from bullpen.agents.dialect import Dialect, Launch
 from bullpen.errors import AgentUnknown, CatalogInvalid, ModeUnsupported
 from bullpen.model.agent import AgentProfile, LaunchMode
 
@@ -38,7 +38,18 @@ def _acp(profile: AgentProfile, wishes: _Wishes) -> Dialect:
     )
 
 
-DIALECTS: Final[Mapping[str, Callable[[AgentProfile, _Wishes], Dialect]]] = {"acp": _acp}
+def _no_arguments(_launch: Launch) -> list[str]:
+    return []
+
+
+class Tongue(NamedTuple):
+    """A dialect, and what it adds to the agent's command line."""
+
+    speak: Callable[[AgentProfile, _Wishes], Dialect]
+    arguments: Callable[[Launch], list[str]] = _no_arguments
+
+
+DIALECTS: Final[Mapping[str, Tongue]] = {"acp": Tongue(_acp)}
 """Every dialect of this version, by the name catalog files use."""
 
 
@@ -113,20 +124,27 @@ def launch_modes(profile: AgentProfile) -> tuple[LaunchMode, ...]:
 
 
 def command_of(
-    profile: AgentProfile, *, mode: LaunchMode | None, python: str, package: Path
+    profile: AgentProfile,
+    *,
+    mode: LaunchMode | None,
+    python: str,
+    package: Path,
+    launch: Launch | None = None,
 ) -> list[str]:
     """Return program and arguments that start the agent in `mode`, or as it is without one.
 
     Args:
         python: Put for `{python}`.
         package: Folder of the installed package, put for `{package}`.
+        launch: What the dialect may add arguments for; None for a look at the program alone.
 
     Raises:
         ModeUnsupported: the agent cannot honour `mode`.
     """
     _check_mode(profile, mode)
     words = [*profile.command, *(profile.mode_args.get(mode, ()) if mode else ())]
-    return [word.replace("{python}", python).replace("{package}", str(package)) for word in words]
+    words = [word.replace("{python}", python).replace("{package}", str(package)) for word in words]
+    return words if launch is None else [*words, *_tongue(profile).arguments(launch)]
 
 
 def environment_of(profile: AgentProfile, *, mode: LaunchMode | None) -> dict[str, str]:
@@ -152,10 +170,14 @@ def dialect_of(
     Raises:
         CatalogInvalid: this version has no dialect of that name.
     """
-    make = DIALECTS.get(profile.dialect)
-    if make is None:
+    return _tongue(profile).speak(profile, _Wishes(mode, model, version))
+
+
+def _tongue(profile: AgentProfile) -> Tongue:
+    tongue = DIALECTS.get(profile.dialect)
+    if tongue is None:
         raise CatalogInvalid(Path(f"{profile.id}.toml"), _no_dialect(profile.dialect))
-    return make(profile, _Wishes(mode, model, version))
+    return tongue
 
 
 def _check_mode(profile: AgentProfile, mode: LaunchMode | None) -> None:

@@ -46,6 +46,13 @@ class Interrupt(Order, frozen=True, tag="interrupt"):
     turn: int
 
 
+class Steer(Order, frozen=True, tag="steer"):
+    """Add words to the running turn, for an agent that takes them without ending it."""
+
+    turn: int
+    text: str
+
+
 class Abandon(Order, frozen=True, tag="abandon"):
     """Forget a turn the agent may never have heard of; its answer, should it come, is ignored."""
 
@@ -57,6 +64,8 @@ class AnswerPermission(Order, frozen=True, tag="answer-permission"):
 
     request: str
     option: str | None
+    reason: str = ""
+    """Why, for an agent that passes it on to its model."""
 
 
 class AnswerQuestion(Order, frozen=True, tag="answer-question"):
@@ -86,6 +95,19 @@ class SetOption(Order, frozen=True, tag="set-option"):
     value: str | bool
 
 
+class SetGoal(Order, frozen=True, tag="set-goal"):
+    """Give the agent a goal it pursues by itself; for agents with the ability `goal`."""
+
+    objective: str
+    budget_tokens: int | None = None
+
+
+class ChangeGoal(Order, frozen=True, tag="change-goal"):
+    """Pause, resume or clear the agent's own goal. `status` is `paused`, `active` or `cleared`."""
+
+    status: str
+
+
 class ListConversations(Order, frozen=True, tag="list-conversations"):
     """Ask the agent which conversations it remembers."""
 
@@ -101,15 +123,34 @@ AnyOrder = (
     Open
     | Prompt
     | Interrupt
+    | Steer
     | Abandon
     | AnswerPermission
     | AnswerQuestion
     | SetMode
     | SetModel
     | SetOption
+    | SetGoal
+    | ChangeGoal
     | ListConversations
     | Close
 )
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dialect may want to say on the agent's command line."""
+
+    directory: str
+    mode: str | None = None
+    """In the agent's own words."""
+    model: str | None = None
+    resume: str | None = None
+    """The agent's own id of the conversation to bring back."""
+    conversation: str
+    """A fresh UUID, for agents whose conversation is named by whoever starts them."""
+    mcp_servers: list[Any] = []
+    package: str
+    """Folder of the installed package, for extensions we ship."""
 
 
 class Heard(msgspec.Struct, frozen=True):

@@ -81,6 +81,27 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=MODES, help="how much the agent may do without asking")
     parser.add_argument("--model", metavar="MODEL", help="model, in the agent's own words")
     parser.add_argument(
+        "--interface",
+        choices=("structured", "terminal"),
+        default="structured",
+        help="speak to the agent, or run its own screen in a terminal (default structured)",
+    )
+    parser.add_argument(
+        "--rehearse",
+        metavar="SCRIPT",
+        help="let a model of ours answer from SCRIPT instead of the agent's own, at no cost",
+    )
+    parser.add_argument("--policy", metavar="FILE", help="policy rules for this session alone")
+    parser.add_argument(
+        "--fallback", metavar="AGENT", help="agent that takes over at a usage limit"
+    )
+    parser.add_argument(
+        "--budget-usd", metavar="USD", type=float, help="stop after the turn that reaches it"
+    )
+    parser.add_argument(
+        "--budget-tokens", metavar="N", type=int, help="stop after the turn that reaches it"
+    )
+    parser.add_argument(
         "--env",
         metavar="NAME=VALUE",
         type=pair,
@@ -157,6 +178,12 @@ def creation(args: argparse.Namespace) -> dict[str, Any]:
         "sparse": args.sparse,
         "parent": args.parent,
         "labels": dict(args.label),
+        "interface": args.interface,
+        "rehearsal": absolute(args.rehearse) if args.rehearse else None,
+        "policy": absolute(args.policy) if args.policy else None,
+        "fallback": args.fallback,
+        "budget_usd": args.budget_usd,
+        "budget_tokens": args.budget_tokens,
         "prompt": _prompt(args),
         "wait": not args.no_wait,
     }

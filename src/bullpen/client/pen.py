@@ -52,6 +52,14 @@ class SessionOptions(TypedDict, total=False):
     parent: str
     """Left out: the session this program itself runs in, if any."""
     labels: dict[str, str]
+    interface: Literal["structured", "terminal"]
+    rehearsal: str
+    """Absolute path of a rehearsal script."""
+    policy: str
+    """Absolute path of a policy file for this session alone."""
+    fallback: str
+    budget_usd: float
+    budget_tokens: int
 
 
 class Answer(TypedDict, total=False):

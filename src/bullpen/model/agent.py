@@ -34,6 +34,50 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The agent takes `session/set_mode` for modes it does not list when a conversation opens."""
     late_history: bool = False
     """The agent answers `session/load` first and repeats the history afterwards."""
+    leaves_commands: bool = False
+    """After an interrupt the agent leaves the command of the turn running; we end it."""
+    silent_failures: bool = False
+    """A turn that ends well without a word or a deed has failed in truth."""
+    error_texts: tuple[str, ...] = ()
+    """Regular expressions; an answer that is one of these and nothing else is a failed turn."""
+    silence_limit: float | None = None
+    """Seconds without a word in a running turn after which we look whether the agent behind an
+    adapter still lives; None never looks."""
+    inner_program: str = ""
+    """Name of the program an adapter runs the agent in, for `silence_limit`."""
+    root_environment: dict[str, str] = {}
+    """Variables without which the agent refuses launch mode `bypass` to root."""
+
+
+class Rehearsal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an agent is made to ask a model of ours on this machine, with dummy keys.
+
+    `{url}` is the model's address without a path, `{home}` the agent's private home folder,
+    `{directory}` where it works.
+    """
+
+    environment: dict[str, str] = {}
+    files: dict[str, str] = {}
+    """Path below the private home to its content."""
+    args: tuple[str, ...] = ()
+    """Arguments added to `command`."""
+
+
+class Terminal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the agent's own screen is run, and where its state is told."""
+
+    command: tuple[str, ...]
+    resume_args: tuple[str, ...] = ()
+    """Arguments that bring a conversation back; `{conversation}` is its id."""
+    new_args: tuple[str, ...] = ()
+    """Arguments of a new conversation; `{conversation}` is a fresh UUID."""
+    mode_args: dict[LaunchMode, tuple[str, ...]] = {}
+    model_args: tuple[str, ...] = ()
+    """`{model}` is the model."""
+    signals: str = ""
+    """Who tells what the agent does: `claude-hooks`, `codex-hooks`, `pi-extension`; empty when
+    nobody does, and the session only knows whether the program lives."""
+    environment: dict[str, str] = {}
 
 
 class AgentProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,7 +88,7 @@ class AgentProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     name: str
     vendor: str
     dialect: str
-    """`acp`, later `claude`, `codex`, `pi`."""
+    """`acp`, `claude`, `codex`, `pi`."""
     command: tuple[str, ...]
     """Program and arguments, never a shell line. `{python}` and `{package}` are replaced by this
     interpreter and the folder of the installed package."""
@@ -75,4 +119,10 @@ class AgentProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Seconds allowed from launch to the end of the handshake."""
     install_hint: str = ""
     login_hint: str = ""
+    rehearsal: Rehearsal | None = None
+    """None when nobody knows how to point the agent at another model."""
+    terminal: Terminal | None = None
+    """None when the agent has no screen of its own, or none we can run."""
+    account: str = ""
+    """Agents of the same account share its usage limits; empty is the agent's own id."""
     quirks: Quirks = Quirks()

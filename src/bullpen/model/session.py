@@ -120,9 +120,56 @@ class OpenAsk(msgspec.Struct, kw_only=True, omit_defaults=True):
     title: str = ""
     tool_kind: str | None = None
     options: list[dict[str, str]] = []
+    deed: Any = None
+    """A `fact.Deed` as plain values, for a permission."""
     schema: dict[str, Any] | None = None
     url: str | None = None
     asked_at: float = 0.0
+
+
+class Limit(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A limit the session waits for."""
+
+    limit: str
+    account: str
+    until: float
+    is_guess: bool = False
+    message: str = ""
+    turn: int | None = None
+
+
+class Goal(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What the session was told to reach, and how far it is."""
+
+    id: str
+    objective: str
+    status: str = "active"
+    note: str = ""
+    is_native: bool = False
+    budget_tokens: int | None = None
+    budget_usd: float | None = None
+    max_turns: int | None = None
+    set_at: float = 0.0
+    first_turn: int = 0
+    """The number of the first turn that counts."""
+    turns: int = 0
+    """Turns that were run for it."""
+    used_tokens: int = 0
+    used_usd: float = 0.0
+
+
+class Spent(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a session used over all its turns. None means that nobody said."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    usd: float | None = None
+    """Reported by the agent, or reckoned from the price table where it knows the model."""
+    is_estimate: bool = False
+    """True when some of `usd` was reckoned."""
+    unpriced_turns: int = 0
+    """Turns that used tokens whose price nobody knows."""
 
 
 class SessionRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -170,6 +217,11 @@ class SessionRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     last_line: str = ""
     open_line: str = ""
     """The end of the newest message that no newline closed yet."""
+    interface: str = "structured"
+    rehearsal: str | None = None
+    limit: Limit | None = None
+    goal: Goal | None = None
+    spent: Spent | None = None
     used_tokens: int | None = None
     size_tokens: int | None = None
     cost: float | None = None

@@ -7,6 +7,8 @@ calls it over the stored events; both give the same record.
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from bullpen.model.fact import (
     AgentEnded,
     AgentLaunched,
@@ -81,6 +83,8 @@ def _created(fact: SessionCreated, event: Event) -> SessionRecord:
         parent=fact.parent,
         key=fact.key,
         labels=fact.labels,
+        interface=fact.interface,
+        rehearsal=fact.rehearsal,
         state=SessionState.QUEUED,
         since=event.at,
         created_at=event.at,
@@ -203,6 +207,7 @@ def _permission(record: SessionRecord, fact: PermissionAsked, at: float) -> None
         title=fact.title or "",
         tool_kind=fact.tool_kind,
         options=[{"id": o.id, "kind": o.kind, "name": o.name} for o in fact.options],
+        deed=None if fact.deed is None else msgspec.to_builtins(fact.deed),
         asked_at=at,
     )
     _asked(record, ask)

@@ -31,6 +31,17 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     sparse: list[str] = []
     """Folders to check out; empty is all."""
     parent: str | None = None
+    interface: str = "structured"
+    """`structured` or `terminal`."""
+    rehearsal: str | None = None
+    """Absolute path of a rehearsal script: a model of ours answers instead of the agent's own."""
+    policy: str | None = None
+    """Absolute path of a policy file for this session alone."""
+    fallback: str | None = None
+    """Agent that takes over while this one's account is limited."""
+    budget_usd: float | None = None
+    """Hard budget of the session; None is the settings' default."""
+    budget_tokens: int | None = None
     labels: dict[str, str] = {}
     prompt: str | None = None
     """The first turn, queued together with the session."""

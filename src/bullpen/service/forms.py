@@ -37,6 +37,12 @@ class CreateSession(Form):
     sparse: list[Text] = []
     parent: str | None = None
     labels: dict[str, str] = {}
+    interface: Literal["structured", "terminal"] = "structured"
+    rehearsal: Text | None = Field(default=None, description="Absolute path of a script.")
+    policy: Text | None = Field(default=None, description="Absolute path of a policy file.")
+    fallback: str | None = None
+    budget_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    budget_tokens: int | None = Field(default=None, gt=0, le=MOST)
     prompt: str | None = None
     wait: bool = True
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import anyio
 import msgspec
 
 from bullpen.agents.catalog import command_of, dialect_of, environment_of, launch_modes
-from bullpen.agents.dialect import Dialect, Open
+from bullpen.agents.dialect import Dialect, Launch, Open
 from bullpen.errors import (
     AgentDied,
     BullpenError,
@@ -120,7 +121,17 @@ async def _start(
 ) -> LiveSession:
     session = ledger.record.id
     mode = mode_of(profile, wanted.mode)
-    argv = command_of(profile, mode=mode, python=sys.executable, package=Path(__file__).parents[1])
+    package = Path(__file__).parents[1]
+    said = Launch(
+        directory=str(placing.working_directory(ledger.record)),
+        mode=profile.modes.get(mode) if mode else None,
+        model=wanted.model,
+        resume=ledger.record.agent_session if resume else None,
+        conversation=str(uuid.uuid4()),
+        mcp_servers=wanted.mcp_servers,
+        package=str(package),
+    )
+    argv = command_of(profile, mode=mode, python=sys.executable, package=package, launch=said)
     run = ledger.record.run + 1
     journal = journal_of(stage, session)
     offset = journal.prepare(run=run)

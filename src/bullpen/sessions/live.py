@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
 from bullpen.agents.dialect import (
     Abandon,
-    AnswerPermission,
-    AnswerQuestion,
     AnyOrder,
     Close,
     Dialect,
@@ -18,10 +15,8 @@ from bullpen.agents.dialect import (
     OrderImpossible,
     Prompt,
 )
-from bullpen.agents.permission import choose
 from bullpen.errors import (
     AskNotFound,
-    ChoiceInvalid,
     JournalDamaged,
     ProcessGone,
     RequestInvalid,
@@ -39,7 +34,6 @@ from bullpen.model.fact import (
     LoginRequired,
     OpeningFailed,
     OrderRefused,
-    PermissionOption,
     StateChanged,
     TurnDelivered,
     TurnEnded,
@@ -48,12 +42,15 @@ from bullpen.model.fact import (
     TurnStarted,
     TurnWithdrawn,
 )
-from bullpen.model.session import OVER, OpenAsk, SessionState, TurnState
+from bullpen.model.session import OVER, SessionState, TurnState
 from bullpen.process import Child, Ending
+from bullpen.sessions.answering import Answer, spoken
+from bullpen.sessions.endings import described, torn_line
 from bullpen.sessions.hub import Delta
 from bullpen.sessions.intake import Intake, Taken
 from bullpen.sessions.ledger import Ledger, check_storable
 from bullpen.sessions.outbox import Letter, Outbox
+from bullpen.sessions.reflex import Reaction, holds, reactions
 from bullpen.sessions.stage import Stage
 from bullpen.store import NewIntent, Progress, Ticket
 
@@ -125,7 +122,7 @@ class LiveSession:
             self._texts.pop(number, None)
             facts.append(TurnWithdrawn(turn=number, reason=f"replaced by turn {turn}"))
         facts.append(TurnQueued(turn=turn, text=text, key=key, sender=sender))
-        if record.state is SessionState.IDLE and self.opened.is_set() and not self._is_dying:
+        if self._may_start() and self.opened.is_set():
             return turn, self._start_turn(turn, facts)
         ticket = self._ledger.write(*facts)
         if replace:
@@ -144,17 +141,7 @@ class LiveSession:
         if self._tasks is not None:
             self._tasks.start_soon(self._insist, turn.number)
 
-    def answer(
-        self,
-        request: str,
-        *,
-        allow: bool | None = None,
-        always: bool = False,
-        choice: str | None = None,
-        action: str | None = None,
-        content: dict[str, Any] | None = None,
-        reason: str = "",
-    ) -> Ticket:
+    def answer(self, request: str, answer: Answer) -> Ticket:
         """Answer an open permission or question.
 
         Raises:
@@ -166,18 +153,7 @@ class LiveSession:
         ask = next((one for one in record.asks if one.request == request), None)
         if ask is None:
             raise AskNotFound(record.id, request)
-        if ask.kind == "question":
-            done = action or ("decline" if allow is False else "accept")
-            order: AnyOrder = AnswerQuestion(request=request, action=done, content=content)
-            outcome = {"accept": "accepted", "decline": "declined"}.get(done, "cancelled")
-            fact = AskAnswered(request=request, outcome=outcome, content=content, reason=reason)
-        else:
-            if allow is None and choice is None and action is None:
-                raise RequestInvalid("a permission is answered with allow or choice")
-            leave = _LEAVES.get(action or "") if allow is None else allow
-            picked = _picked(ask, allow=leave, always=always, choice=choice)
-            order = AnswerPermission(request=request, option=picked[0])
-            fact = AskAnswered(request=request, outcome=picked[1], choice=picked[0], reason=reason)
+        order, fact = spoken(ask, answer)
         check_storable(fact)
         try:
             return self._order(order, [fact])
@@ -261,8 +237,13 @@ class LiveSession:
     def begin(self) -> None:
         """Start the first queued turn, if the conversation is open and none runs."""
         record = self._ledger.record
-        if record.state is SessionState.IDLE and record.queue and not self._is_dying:
+        if record.queue and self._may_start():
             self._start_turn(record.queue[0], [])
+
+    def _may_start(self) -> bool:
+        record = self._ledger.record
+        ready = record.state is SessionState.IDLE and not self._is_dying
+        return ready and not holds(self._stage.reflexes, record, ())
 
     async def load_texts(self) -> None:
         """Read the texts of queued turns back from the store, after a restart."""
@@ -309,6 +290,9 @@ class LiveSession:
         """Write what came of some lines, and react to it."""
         facts: list[AnyFact] = list(taken.facts)
         intents, letters = self._outbox.draft("reply", taken.out)
+        reflex_intents, reflex_letters = self._reflexes(taken.facts, facts)
+        intents += reflex_intents
+        letters += reflex_letters
         follow_intents, follow_letters = self._follow(taken.facts, facts)
         intents += follow_intents
         letters += follow_letters
@@ -344,6 +328,33 @@ class LiveSession:
                 return [*facts[: index + 1], moved, *facts[index + 1 :]]
         return facts
 
+    def _reflexes(
+        self, heard: Sequence[AgentFact], facts: list[AnyFact]
+    ) -> tuple[list[NewIntent], list[Letter]]:
+        """Add what the reflexes do about what was heard, to be committed together with it."""
+        intents: list[NewIntent] = []
+        letters: list[Letter] = []
+        if not heard:
+            return intents, letters
+        for reaction in reactions(self._stage.reflexes, self._ledger.record, heard):
+            more = self._carry_out(reaction, facts)
+            intents += more[0]
+            letters += more[1]
+        return intents, letters
+
+    def _carry_out(
+        self, reaction: Reaction, facts: list[AnyFact]
+    ) -> tuple[list[NewIntent], list[Letter]]:
+        lines: list[bytes] = []
+        try:
+            for order in reaction.orders:
+                lines += self._dialect.order(order)
+        except OrderImpossible:
+            # What cannot be said did not happen, so neither is it recorded.
+            return [], []
+        facts += reaction.facts
+        return self._outbox.draft("reflex", lines)
+
     def _follow(
         self, heard: Sequence[AgentFact], facts: list[AnyFact]
     ) -> tuple[list[NewIntent], list[Letter]]:
@@ -352,7 +363,7 @@ class LiveSession:
         over = any(isinstance(fact, (TurnEnded, TurnFailed)) for fact in heard)
         if self._is_dying or record.state is SessionState.STOPPING:
             return [], []
-        if not over or not record.queue:
+        if not over or not record.queue or holds(self._stage.reflexes, record, facts):
             return [], []
         turn = record.queue[0]
         text = self._texts.pop(turn, None)
@@ -478,23 +489,6 @@ class LiveSession:
             self._stage.hub.stream(self._ledger.record.id, fact, number=number)
 
 
-def torn_line(torn: bytes) -> list[AnyFact]:
-    """Return the fact that a dead agent did not finish its last line, if it did not."""
-    if not torn:
-        return []
-    sample = torn[:200].decode(errors="replace")
-    return [Faulted(why="torn line", sample=sample, length_bytes=len(torn))]
-
-
-def described(ending: Ending) -> str:
-    """Return how a process ended, in words."""
-    if ending.signal is not None:
-        return f"was ended by signal {ending.signal}"
-    if ending.exit_code is not None:
-        return f"exited with code {ending.exit_code}"
-    return "is gone, and nobody saw how"
-
-
 async def read_texts(stage: Stage, session: str, turns: Sequence[int]) -> dict[int, str]:
     """Return the texts of `turns` as they were queued."""
     texts: dict[int, str] = {}
@@ -505,28 +499,3 @@ async def read_texts(stage: Stage, session: str, turns: Sequence[int]) -> dict[i
                 texts[event.fact.turn] = event.fact.text
         after = page[-1].seq
     return texts
-
-
-_LEAVES = {"accept": True, "decline": False}
-# Leave may also be given in the words of an answer to a question.
-
-
-def _picked(
-    ask: OpenAsk, *, allow: bool | None, always: bool, choice: str | None
-) -> tuple[str | None, str]:
-    options = [
-        PermissionOption(id=one["id"], kind=one["kind"], name=one["name"]) for one in ask.options
-    ]
-    if choice is not None:
-        kind = next((one.kind for one in options if one.id == choice), None)
-        if kind is None:
-            raise ChoiceInvalid(ask.request, choice, tuple(one.id for one in options))
-        return choice, "allowed" if kind.startswith("allow") else "rejected"
-    if allow is None:
-        return None, "cancelled"
-    picked = choose(options, allow=allow, always=always)
-    if picked is None:
-        if allow:
-            raise ChoiceInvalid(ask.request, "allow", tuple(one.id for one in options))
-        return None, "cancelled"
-    return picked, "allowed" if allow else "rejected"

@@ -37,10 +37,11 @@ from bullpen.process import (
     marked,
     reap_group,
 )
+from bullpen.sessions.endings import described, torn_line
 from bullpen.sessions.intake import Intake
 from bullpen.sessions.launch import journal_of, opening, speaker
 from bullpen.sessions.ledger import Ledger
-from bullpen.sessions.live import LiveSession, described, torn_line
+from bullpen.sessions.live import LiveSession
 from bullpen.sessions.outbox import Letter
 from bullpen.sessions.stage import Stage
 from bullpen.store import Progress, StoredProgress, UnwrittenIntent

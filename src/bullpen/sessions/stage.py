@@ -6,6 +6,7 @@ from bullpen.agents.catalog import Catalog
 from bullpen.model.home import Home
 from bullpen.process import Watcher
 from bullpen.sessions.hub import Hub
+from bullpen.sessions.reflex import Reflex
 from bullpen.sessions.settings import Settings
 from bullpen.store import Store
 
@@ -21,3 +22,5 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     environment: dict[str, str]
     """What the service itself was started with; agents get an allowlist of it."""
+    reflexes: tuple[Reflex, ...] = ()
+    """What is done about what agents say, in this order."""

@@ -96,6 +96,12 @@ class Wishes:
             setup_timeout=wanted.setup_timeout,
             sparse=wanted.sparse,
             labels=wanted.labels,
+            interface=wanted.interface,
+            rehearsal=wanted.rehearsal,
+            policy=wanted.policy,
+            fallback=wanted.fallback,
+            budget_usd=wanted.budget_usd,
+            budget_tokens=wanted.budget_tokens,
         )
 
     async def _name(self, asked: str | None) -> str:
