@@ -78,7 +78,9 @@ def test_create_passes_every_option_on(bullpen: Command, stub: Stub, tmp_path: P
     words = (
         "create -p sub --cli codex --in worktree --branch b --base main --mode edit --model m "
         "--id my-id --setup make --setup-timeout 9 --env A=1=2 --env B= --label team=red "
-        "--sparse src --sparse docs --parent lead --prompt-file p.md --key k --no-wait"
+        "--sparse src --sparse docs --parent lead --prompt-file p.md --key k --no-wait "
+        "--interface terminal --rehearse s.yaml --policy p.toml --fallback pi --budget-usd 1.5 "
+        "--budget-tokens 1000"
     )
     assert bullpen(*words.split(), "-d", "Fix it").code == 0
     assert stub.asked[0].headers["idempotency-key"] == "k"
@@ -98,6 +100,12 @@ def test_create_passes_every_option_on(bullpen: Command, stub: Stub, tmp_path: P
         "sparse": ["src", "docs"],
         "parent": "lead",
         "labels": {"team": "red"},
+        "interface": "terminal",
+        "rehearsal": str(tmp_path / "s.yaml"),
+        "policy": str(tmp_path / "p.toml"),
+        "fallback": "pi",
+        "budget_usd": 1.5,
+        "budget_tokens": 1000,
         "prompt": "do it\n",
         "wait": False,
     }

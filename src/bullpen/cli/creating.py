@@ -83,7 +83,6 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interface",
         choices=("structured", "terminal"),
-        default="structured",
         help="speak to the agent, or run its own screen in a terminal (default structured)",
     )
     parser.add_argument(
