@@ -14,7 +14,9 @@ from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
+from bullpen.agents import claude
 from bullpen.agents.acp import AcpDialect
+from bullpen.agents.claude import ClaudeDialect
 from bullpen.agents.dialect import Dialect, Launch
 from bullpen.errors import AgentUnknown, CatalogInvalid, ModeUnsupported
 from bullpen.model.agent import AgentProfile, LaunchMode
@@ -49,7 +51,14 @@ class Tongue(NamedTuple):
     arguments: Callable[[Launch], list[str]] = _no_arguments
 
 
-DIALECTS: Final[Mapping[str, Tongue]] = {"acp": Tongue(_acp)}
+def _claude(_profile: AgentProfile, wishes: _Wishes) -> Dialect:
+    return ClaudeDialect(mode=wishes.mode)
+
+
+DIALECTS: Final[Mapping[str, Tongue]] = {
+    "acp": Tongue(_acp),
+    "claude": Tongue(_claude, claude.arguments),
+}
 """Every dialect of this version, by the name catalog files use."""
 
 

@@ -28,6 +28,8 @@ class Open(Order, frozen=True, tag="open"):
     """Absolute path the agent works in."""
     resume: str | None = None
     """The agent's own id of the conversation to bring back."""
+    conversation: str = ""
+    """What a new one is called, for agents that let us name it; see `Launch.conversation`."""
     mcp_servers: list[Any] = []
     """As in ACP `session/new`: a command over stdio, or a URL with headers."""
     extra_directories: list[str] = []

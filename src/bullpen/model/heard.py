@@ -190,6 +190,8 @@ class LimitReached(Fact, frozen=True):
     """Seconds since the epoch."""
     resets_in: float | None = None
     """Seconds from when the agent said so."""
+    clock: str | None = None
+    """What the agent said of the time, such as `3pm (Europe/Berlin)`, where it said no more."""
 
 
 class TurnTyped(Fact, frozen=True):

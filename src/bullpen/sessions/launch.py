@@ -67,8 +67,14 @@ def opening(wanted: SessionCreated, ledger: Ledger, *, resume: bool) -> Open:
     return Open(
         directory=str(placing.working_directory(ledger.record)),
         resume=ledger.record.agent_session if resume else None,
+        conversation=conversation_of(ledger.record.id, ledger.record.run),
         mcp_servers=wanted.mcp_servers,
     )
+
+
+def conversation_of(session: str, run: int) -> str:
+    """Return what we call a conversation that begins in that run: always the same UUID."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"bullpen:{session}/{run}"))
 
 
 async def launch(
@@ -119,20 +125,19 @@ async def launch(
 async def _start(
     stage: Stage, ledger: Ledger, wanted: SessionCreated, profile: AgentProfile, *, resume: bool
 ) -> LiveSession:
-    session = ledger.record.id
     mode = mode_of(profile, wanted.mode)
     package = Path(__file__).parents[1]
+    session, run = ledger.record.id, ledger.record.run + 1
     said = Launch(
         directory=str(placing.working_directory(ledger.record)),
         mode=profile.modes.get(mode) if mode else None,
         model=wanted.model,
         resume=ledger.record.agent_session if resume else None,
-        conversation=str(uuid.uuid4()),
+        conversation=conversation_of(session, run),
         mcp_servers=wanted.mcp_servers,
         package=str(package),
     )
     argv = command_of(profile, mode=mode, python=sys.executable, package=package, launch=said)
-    run = ledger.record.run + 1
     journal = journal_of(stage, session)
     offset = journal.prepare(run=run)
     write_meta(journal, session=session, run=run, wanted=wanted, profile=profile)

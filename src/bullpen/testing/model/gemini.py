@@ -55,9 +55,7 @@ def refusal(error: dict[str, Any]) -> dict[str, Any]:
     return {"error": {"code": status, "message": message, "status": kind}}
 
 
-async def stream(
-    script: Script, model: str, answer: Answer
-) -> AsyncGenerator[dict[str, Any]]:
+async def stream(script: Script, model: str, answer: Answer) -> AsyncGenerator[dict[str, Any]]:
     """Tell the answer piece by piece."""
     usage = {
         "promptTokenCount": script.input_tokens,

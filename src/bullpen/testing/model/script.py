@@ -109,7 +109,7 @@ def read_script(text: str) -> Script:
     """
     try:
         # A subclass of the safe loader: no tag makes an object.
-        raw: Any = yaml.load(text, Loader=_Lines)  # noqa: S506
+        raw: Any = yaml.load(text, Loader=_Lines)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
