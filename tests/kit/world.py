@@ -32,6 +32,8 @@ class World:
             "BULLPEN_DEMO_HOME": str(folder / "demo"),
             "GIT_CONFIG_GLOBAL": "/dev/null",
         }
+        self.agents: dict[str, dict[str, str]] = {}
+        """Variables for sessions of an agent; see `kit.real`."""
         (folder / "home").mkdir()
 
     @property
@@ -44,6 +46,9 @@ class World:
 
     def wish(self, **fields: object) -> NewSession:
         wanted: dict[str, object] = {"agent": "demo", "directory": str(self.work)}
+        known = self.agents.get(str(fields.get("agent")))
+        if known is not None:
+            wanted["environment"] = known
         return NewSession(**(wanted | fields))  # pyright: ignore[reportArgumentType]
 
     @asynccontextmanager

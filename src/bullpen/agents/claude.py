@@ -123,8 +123,8 @@ def _server(given: dict[str, Any]) -> dict[str, Any]:
         headers = {each["name"]: each["value"] for each in given.get("headers") or ()}
         return {"type": given.get("type", "http"), "url": given["url"], "headers": headers}
     variables = {each["name"]: each["value"] for each in given.get("env") or ()}
-    command = {"command": given["command"], "args": given.get("args") or [], "env": variables}
-    return {"type": "stdio", **command}
+    args: list[str] = given.get("args") or []
+    return {"type": "stdio", "command": given["command"], "args": args, "env": variables}
 
 
 class ClaudeDialect:

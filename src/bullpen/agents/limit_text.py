@@ -31,11 +31,12 @@ _CREDIT: Final = re.compile(
     re.IGNORECASE,
 )
 _USAGE: Final = re.compile(
-    r"usage limit reached|you'?ve (hit|reached) your (usage |session |weekly |daily |\d+-hour |opus "
-    r"|sonnet )?limit|(5|five)[- ]hour limit reached|(weekly|daily|session|monthly) limit reached"
+    r"usage limit reached"
+    r"|you'?ve (hit|reached) your (usage |session |weekly |daily |\d+-hour |opus |sonnet )?limit"
+    r"|(5|five)[- ]hour limit reached|(weekly|daily|session|monthly) limit reached"
     r"|usage[_ ]limit[_ ](reached|exceeded)|usagelimitexceeded"
     r"|quota (exceeded|exhausted)|exceeded your (daily )?quota|exhausted your (daily )?quota"
-    r"|daily quota|limit (has been )?reached\s*[·∙|]",
+    r"|daily quota|limit (has been )?reached\s*[\u00b7\u2219|]",
     re.IGNORECASE,
 )
 _RATE: Final = re.compile(

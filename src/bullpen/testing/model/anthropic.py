@@ -9,22 +9,11 @@ from typing import Any
 import anyio
 
 from bullpen.testing.model.conversation import Answer, Item, filled, next_answer, timed
+from bullpen.testing.model.reading import objects, text_of, within
 from bullpen.testing.model.script import Script
 from bullpen.testing.model.tools import Offer, Tools
 
 _DIRECTORY = re.compile(r"(?:Primary working directory|Working directory|cwd): (\S+)")
-
-
-def text_of(content: Any) -> str:
-    """Return all text in a content of whatever shape."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(text_of(each) for each in content)  # pyright: ignore
-    if isinstance(content, dict):
-        fields: dict[str, Any] = content  # pyright: ignore[reportUnknownVariableType]
-        return text_of(fields.get("text") or fields.get("content") or fields.get("output") or "")
-    return ""
 
 
 def directory_in(text: str) -> str | None:
@@ -35,13 +24,12 @@ def directory_in(text: str) -> str | None:
 
 def answer_to(script: Script, body: dict[str, Any]) -> Answer:
     """Return what the model says to a request."""
-    wanted = body.get("output_config") or {}
-    form = wanted.get("format") or body.get("output_format") or {}
+    form = within(body, "output_config", "format") or within(body, "output_format")
     if form.get("type") == "json_schema":
-        return Answer(text=json.dumps(filled(form.get("schema") or {})), note="schema")
+        return Answer(text=json.dumps(filled(form.get("schema"))), note="schema")
     offered = {
-        tool["name"]: Offer(properties=(tool.get("input_schema") or {}).get("properties", {}))
-        for tool in body.get("tools") or ()
+        tool["name"]: Offer(properties=within(tool, "input_schema", "properties"))
+        for tool in objects(body, "tools")
         if "name" in tool
     }
     items = _items(body)

@@ -9,8 +9,9 @@ from typing import Any
 
 import anyio
 
-from bullpen.testing.model.anthropic import directory_in, text_of
+from bullpen.testing.model.anthropic import directory_in
 from bullpen.testing.model.conversation import Answer, Item, filled, next_answer, timed
+from bullpen.testing.model.reading import objects, text_of, within
 from bullpen.testing.model.script import Script
 from bullpen.testing.model.tools import Offer, Tools
 
@@ -19,18 +20,18 @@ _PLACE = re.compile(r"[Cc]urrent working directory: (\S+)")
 
 def answer_to(script: Script, body: dict[str, Any]) -> Answer:
     """Return what the model says to a request."""
-    form = body.get("response_format") or {}
+    form = within(body, "response_format")
     if form.get("type") == "json_schema":
-        schema = (form.get("json_schema") or {}).get("schema") or {}
+        schema = within(form, "json_schema", "schema")
         return Answer(text=json.dumps(filled(schema)), note="schema")
     offered = {
         tool["function"]["name"]: Offer(
-            properties=(tool["function"].get("parameters") or {}).get("properties") or {}
+            properties=within(tool, "function", "parameters", "properties")
         )
-        for tool in body.get("tools") or ()
+        for tool in objects(body, "tools")
         if tool.get("type") == "function"
     }
-    items = [_item(message) for message in body.get("messages") or ()]
+    items = [_item(message) for message in objects(body, "messages")]
     system = "\n".join(item.text for item in items if item.role == "system")
     place = _PLACE.search(system)
     directory = place[1] if place else directory_in(system)

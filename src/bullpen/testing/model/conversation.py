@@ -142,8 +142,8 @@ def filled(schema: Any) -> Any:
     for key in ("anyOf", "oneOf", "allOf"):
         if fields.get(key):
             return filled(fields[key][0])
-    kind = fields.get("type", "object")
-    kind = (kind[0] if isinstance(kind, list) else str(kind)).lower()
+    named: Any = fields.get("type", "object")
+    kind = str(named[0] if isinstance(named, list) else named).lower()  # pyright: ignore
     if kind == "object":
         properties: dict[str, Any] = fields.get("properties") or {}
         return {name: filled(each) for name, each in properties.items()}

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 
 from bullpen.testing.model.conversation import Answer, Item, filled, next_answer, timed
+from bullpen.testing.model.reading import objects, within
 from bullpen.testing.model.script import Script
 from bullpen.testing.model.tools import Offer, Tools
 
@@ -17,16 +18,16 @@ _PLACE = re.compile(r"(?:working in the directory|Workspace Director(?:y|ies)):?
 
 def answer_to(script: Script, body: dict[str, Any]) -> Answer:
     """Return what the model says to a request."""
-    settings = body.get("generationConfig") or {}
+    settings = within(body, "generationConfig")
     schema = settings.get("responseJsonSchema") or settings.get("responseSchema")
     if schema:
         # The router before each turn, and other side questions.
         return Answer(text=json.dumps(filled(schema)), note="schema")
     offered: dict[str, Offer] = {}
-    for tool in body.get("tools") or ():
-        for one in tool.get("functionDeclarations") or ():
-            schema = one.get("parametersJsonSchema") or one.get("parameters") or {}
-            offered[one["name"]] = Offer(properties=schema.get("properties") or {})
+    for tool in objects(body, "tools"):
+        for one in objects(tool, "functionDeclarations"):
+            schema = within(one, "parametersJsonSchema") or within(one, "parameters")
+            offered[one["name"]] = Offer(properties=within(schema, "properties"))
     items = _items(body)
     system = json.dumps(body.get("systemInstruction") or {}).replace("\\n", " ")
     place = _PLACE.search(system + " ".join(item.text for item in items[:3]))
@@ -35,8 +36,8 @@ def answer_to(script: Script, body: dict[str, Any]) -> Answer:
 
 def _items(body: dict[str, Any]) -> list[Item]:
     items: list[Item] = []
-    for content in body.get("contents") or ():
-        for part in content.get("parts") or ():
+    for content in objects(body, "contents"):
+        for part in objects(content, "parts"):
             if "functionResponse" in part:
                 items.append(Item("tool", json.dumps(part["functionResponse"].get("response"))))
             elif content.get("role", "user") == "user":

@@ -9,8 +9,8 @@ from typing import Any
 
 import anyio
 
-from bullpen.testing.model.anthropic import text_of
 from bullpen.testing.model.conversation import Answer, Item, filled, next_answer, timed
+from bullpen.testing.model.reading import objects, text_of, within
 from bullpen.testing.model.script import Script
 from bullpen.testing.model.tools import Call, Offer, Tools
 
@@ -19,10 +19,10 @@ _DIRECTORY = re.compile(r"<cwd>(.+?)</cwd>")
 
 def answer_to(script: Script, body: dict[str, Any]) -> Answer:
     """Return what the model says to a request."""
-    form = (body.get("text") or {}).get("format") or {}
+    form = within(body, "text", "format")
     if form.get("type") == "json_schema":
         # Titles and automatic reviews quote the user's prompt.
-        return Answer(text=json.dumps(filled(form.get("schema") or {})), note="schema")
+        return Answer(text=json.dumps(filled(form.get("schema"))), note="schema")
     items = _items(body)
     places = [found[1] for item in items if (found := _DIRECTORY.search(item.text))]
     tools = Tools(_offered(body), directory=places[-1] if places else None)
@@ -34,7 +34,7 @@ def _items(body: dict[str, Any]) -> list[Item]:
     if isinstance(said, str):
         return [Item("user", said)]
     items: list[Item] = []
-    for one in said or ():
+    for one in objects(body, "input"):
         kind = str(one.get("type", "message"))
         if kind == "message":
             role = one["role"] if one["role"] in ("user", "assistant") else "system"
@@ -48,9 +48,9 @@ def _items(body: dict[str, Any]) -> list[Item]:
 
 def _offered(body: dict[str, Any]) -> dict[str, Offer]:
     offered: dict[str, Offer] = {}
-    for tool in body.get("tools") or ():
+    for tool in objects(body, "tools"):
         if "tools" in tool:
-            for inner in tool["tools"]:
+            for inner in objects(tool, "tools"):
                 offered[str(inner.get("name"))] = _offer(inner, namespace=tool.get("name"))
         else:
             offered[str(tool.get("name") or tool.get("type"))] = _offer(tool, namespace=None)
@@ -58,7 +58,7 @@ def _offered(body: dict[str, Any]) -> dict[str, Offer]:
 
 
 def _offer(tool: dict[str, Any], *, namespace: str | None) -> Offer:
-    properties = (tool.get("parameters") or {}).get("properties") or {}
+    properties = within(tool, "parameters", "properties")
     is_free = tool.get("type") == "custom"
     return Offer(properties=properties, is_free=is_free, namespace=namespace)
 
@@ -108,8 +108,8 @@ async def _message(answer: Answer, index: int) -> AsyncGenerator[dict[str, Any]]
     name = f"msg_{uuid.uuid4().hex[:16]}"
     item: dict[str, Any] = {"id": name, "type": "message", "role": "assistant"}
     here = {"item_id": name, "output_index": index, "content_index": 0}
-    part = {"type": "output_text", "text": "", "annotations": []}
-    begun = item | {"status": "in_progress", "content": []}
+    part: dict[str, Any] = {"type": "output_text", "text": "", "annotations": []}
+    begun: dict[str, Any] = item | {"status": "in_progress", "content": []}
     yield {"type": "response.output_item.added", "output_index": index, "item": begun}
     yield {"type": "response.content_part.added", **here, "part": part}
     for piece, seconds in timed(answer):

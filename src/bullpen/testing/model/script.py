@@ -213,8 +213,11 @@ def _checked(verb: str, argument: Any) -> Any:
         argument = {_SHORT[verb]: argument}
     if not isinstance(argument, dict):
         raise TypeError("expected a mapping")
+    return _checked_fields(verb, cast("dict[str, Any]", argument))
+
+
+def _checked_fields(verb: str, fields: dict[str, Any]) -> dict[str, Any]:
     needed, optional = _NEEDS[verb]
-    fields = cast("dict[str, Any]", argument)
     if missing := [key for key in needed if key not in fields]:
         raise ValueError(f"`{missing[0]}` is missing")
     if odd := [key for key in fields if key not in (*needed, *optional)]:

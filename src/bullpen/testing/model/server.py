@@ -126,7 +126,7 @@ class Model:
 
 
 def _refused(error: dict[str, Any], body: dict[str, Any]) -> Response:
-    headers = {}
+    headers: dict[str, str] = {}
     if error.get("retry_after") is not None:
         headers["retry-after"] = str(int(error["retry_after"]))
     return JSONResponse(body, status_code=int(error["status"]), headers=headers)
