@@ -17,6 +17,7 @@ import msgspec
 from bullpen.agents import claude
 from bullpen.agents.acp import AcpDialect
 from bullpen.agents.claude import ClaudeDialect
+from bullpen.agents.codex import CodexDialect
 from bullpen.agents.dialect import Dialect, Launch
 from bullpen.errors import AgentUnknown, CatalogInvalid, ModeUnsupported
 from bullpen.model.agent import AgentProfile, LaunchMode
@@ -55,9 +56,14 @@ def _claude(_profile: AgentProfile, wishes: _Wishes) -> Dialect:
     return ClaudeDialect(mode=wishes.mode)
 
 
+def _codex(_profile: AgentProfile, wishes: _Wishes) -> Dialect:
+    return CodexDialect(mode=wishes.mode, model=wishes.model, version=wishes.version)
+
+
 DIALECTS: Final[Mapping[str, Tongue]] = {
     "acp": Tongue(_acp),
     "claude": Tongue(_claude, claude.arguments),
+    "codex": Tongue(_codex),
 }
 """Every dialect of this version, by the name catalog files use."""
 

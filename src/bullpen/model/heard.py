@@ -195,9 +195,12 @@ class LimitReached(Fact, frozen=True):
 
 
 class TurnTyped(Fact, frozen=True):
-    """Somebody at the agent's own screen gave it a prompt that did not come from us."""
+    """The agent began a turn that did not come from us: somebody typed at its own screen, or it
+    pursues a goal. Until it ends, what the dialect says of turn 0 is about that turn."""
 
     text: str
+    by: str = "terminal"
+    """`terminal` or `goal`."""
 
 
 class GoalReported(Fact, frozen=True):
