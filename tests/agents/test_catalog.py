@@ -20,8 +20,8 @@ from bullpen.errors import AgentUnknown, CatalogInvalid, ModeUnsupported
 from bullpen.model.agent import AgentProfile, LaunchMode, Quirks
 
 NEEDED = (
-    "claude-acp codex-acp gemini opencode pi-acp goose qwen-code copilot cursor kiro auggie "
-    "amp-acp cline kimi demo"
+    "claude codex claude-acp codex-acp gemini opencode pi-acp goose qwen-code copilot cursor kiro "
+    "auggie amp-acp cline kimi demo"
 )
 MINE = """
 name = "Mine"
@@ -68,7 +68,7 @@ def test_no_alias_of_ours_names_two_agents_or_hides_an_id():
 
 @pytest.mark.parametrize(
     ("alias", "name"),
-    [("claude", "claude-acp"), ("codex", "codex-acp"), ("pi", "pi-acp"), (" Gemini ", "gemini")],
+    [("claude-code", "claude"), ("claude-code-acp", "claude-acp"), (" Gemini ", "gemini")],
 )
 def test_an_agent_is_found_by_its_alias(alias: str, name: str):
     assert Catalog.load(None).find(alias).id == name
@@ -98,9 +98,9 @@ def test_a_users_file_changes_one_of_ours_key_by_key(tmp_path: Path):
 
 
 def test_a_users_alias_wins_over_ours_but_never_over_an_id(tmp_path: Path):
-    mine = MINE.replace('"own"', '"claude", "demo"')
+    mine = MINE.replace('"own"', '"claude-code", "demo"')
     catalog = Catalog.load(write(tmp_path, my_agent=mine))
-    assert catalog.find("claude").id == "my-agent"
+    assert catalog.find("claude-code").id == "my-agent"
     assert catalog.find("demo").id == "demo"
 
 

@@ -29,7 +29,7 @@ from bullpen.agents import acp_open, acp_requests
 from bullpen.agents.acp_open import Wishes
 from bullpen.agents.acp_options import Route, mode_route, model_route, option_route, take_options
 from bullpen.agents.acp_state import State, from_snapshot, to_snapshot
-from bullpen.agents.acp_turn import end_turn, fail_all
+from bullpen.agents.acp_turn import end_turn, fail_all, note_signs, tells_in_words
 from bullpen.agents.acp_update import HISTORY, read_update
 from bullpen.agents.dialect import (
     Abandon,
@@ -83,6 +83,7 @@ from bullpen.model.fact import (
     Unrecognised,
 )
 
+_SAID_CHARS: Final = 2000
 _ORDERS: Final = {
     Ask.SET_MODE: "set-mode",
     Ask.SET_MODEL: "set-model",
@@ -113,6 +114,7 @@ class AcpDialect:
         """
         self._wishes = Wishes(mode=mode, model=model, quirks=quirks or Quirks(), version=version)
         self._state = State()
+        self._minds_words = tells_in_words(self._wishes.quirks)
 
     # ---- orders ----------------------------------------------------------------------------
 
@@ -145,7 +147,8 @@ class AcpDialect:
         params = {"sessionId": session, "prompt": [{"type": "text", "text": order.text}]}
         number = self._wishes.wire_id(request_id(Ask.PROMPT, order.turn))
         state.running.setdefault(order.turn, False)
-        state.silent = False
+        state.silent = state.did = state.is_failed = False
+        state.said = ""
         return [request(number, "session/prompt", params)]
 
     def _give_interrupt(self, order: Interrupt) -> list[bytes]:
@@ -253,6 +256,8 @@ class AcpDialect:
             return None
         if not isinstance(text, str):
             return None
+        if self._minds_words:
+            self._state.said = (self._state.said + text)[-_SAID_CHARS:]
         return MessageStreamed(text=text, message=name if isinstance(name, str) else "")
 
     def _feed_odd(self, line: bytes) -> Heard:
@@ -303,7 +308,9 @@ class AcpDialect:
             return [Unrecognised(what="session/update of another conversation", raw=message)]
         if state.silent and text_of(update.get("sessionUpdate")) in HISTORY:
             return []
-        return read_update(state, update)
+        facts = read_update(state, update)
+        note_signs(state, facts, update, self._wishes.quirks)
+        return facts
 
     def _hear_answer(self, message: dict[str, Any]) -> Heard:
         asked = read_id(message.get("id")) if "id" in message else None
@@ -313,7 +320,7 @@ class AcpDialect:
         error = message.get("error")
         answer = message.get("result") if error is None else read_error(error)
         if ask is Ask.PROMPT:
-            return end_turn(self._state, serial, answer, message)
+            return end_turn(self._state, serial, answer, message, quirks=self._wishes.quirks)
         is_late = ask not in _ORDERS and self._state.phase in {"open", "closed", "ended"}
         is_expected, value = self._state.settle(ask, serial)
         if is_late or not is_expected:

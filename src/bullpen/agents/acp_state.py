@@ -46,6 +46,12 @@ class OpenRequest(msgspec.Struct, array_like=True):
 class State(msgspec.Struct, omit_defaults=True):
     """Everything a dialect knows. A fresh one knows nothing."""
 
+    said: str = ""
+    """The end of what was said in the running turn, for agents that tell of failures in words."""
+    did: bool = False
+    """Whether the agent did anything in the running turn but speak."""
+    is_failed: bool = False
+    """Whether the agent marked the running turn as failed."""
     phase: str = "new"
     """`new`, `opening`, `open`, `refused`, `closed`, `ended`."""
     serial: int = 0

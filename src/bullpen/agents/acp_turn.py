@@ -1,15 +1,28 @@
 """How a turn of an ACP agent ends: by its answer, by an error, or with the agent's death."""
 
+import re
 from typing import Any
 
 from bullpen.agents.acp_requests import cancel_all
 from bullpen.agents.acp_state import State
 from bullpen.agents.dialect import Heard
-from bullpen.agents.wire import REQUEST_CANCELLED, Refused, count_of, dict_of, text_of
+from bullpen.agents.limit_text import read_limit
+from bullpen.agents.wire import (
+    REQUEST_CANCELLED,
+    Refused,
+    count_of,
+    dict_of,
+    plain_words,
+    text_of,
+)
+from bullpen.model.agent import Quirks
 from bullpen.model.fact import (
     AgentFact,
     AskWithdrawn,
+    LimitReached,
+    PlanShown,
     TokensCounted,
+    ToolCalled,
     ToolChanged,
     TurnEnded,
     TurnFailed,
@@ -26,7 +39,44 @@ _COUNTS = {
 }
 
 
-def end_turn(state: State, turn: int, answer: Any, message: dict[str, Any]) -> Heard:
+def tells_in_words(quirks: Quirks) -> bool:
+    """Whether what the agent says must be kept to know how its turns end."""
+    return bool(quirks.error_texts or quirks.failure_mark or quirks.silent_failures)
+
+
+def note_signs(
+    state: State, facts: list[AgentFact], update: dict[str, Any], quirks: Quirks
+) -> None:
+    """Note what a whole update says about how the running turn will end."""
+    state.did = state.did or any(isinstance(fact, ToolCalled | PlanShown) for fact in facts)
+    place, _, word = quirks.failure_mark.partition("=")
+    if not place or update.get("sessionUpdate") != "session_info_update":
+        return
+    found: Any = update.get("_meta")
+    for key in place.split("."):
+        found = (dict_of(found) or {}).get(key)
+    state.is_failed = state.is_failed or found == word
+
+
+def _failure(state: State, turn: int, stop: str, quirks: Quirks) -> TurnFailed | None:
+    """Return the failure behind a turn that says it ended well."""
+    if stop != "end_turn":
+        return None
+    said = state.said.strip()
+    if state.is_failed:
+        last = said.rpartition("\n\n")[2]
+        return TurnFailed(turn=turn, code="error", message=plain_words(last) or "no reason given")
+    if any(re.fullmatch(pattern, said, re.DOTALL) for pattern in quirks.error_texts):
+        return TurnFailed(turn=turn, code="error", message=plain_words(said))
+    if quirks.silent_failures and not said and not state.did:
+        why = "the turn ended without a word or a deed"
+        return TurnFailed(turn=turn, code="empty-turn", message=why)
+    return None
+
+
+def end_turn(
+    state: State, turn: int, answer: Any, message: dict[str, Any], *, quirks: Quirks
+) -> Heard:
     """Take the answer to a prompt, a result or `Refused`."""
     if turn in state.ended:
         return Heard([Unrecognised(what="response", raw=message)])
@@ -43,7 +93,10 @@ def end_turn(state: State, turn: int, answer: Any, message: dict[str, Any]) -> H
         stop = text_of(result.get("stopReason"))
         if stop is None:
             facts.append(Unrecognised(what="session/prompt", raw=message))
-        end = TurnEnded(turn=turn, stop=stop or "unknown")
+        failure = None if is_interrupted else _failure(state, turn, stop or "", quirks)
+        end = failure or TurnEnded(turn=turn, stop=stop or "unknown")
+    if isinstance(end, TurnFailed):
+        facts += limit_of(end)
     return Heard([*facts, *_close_calls(state, end), end], out)
 
 
@@ -55,6 +108,24 @@ def fail_all(state: State) -> list[AgentFact]:
         end = _error_end(turn, gone, is_interrupted=is_interrupted)
         facts += [*_close_calls(state, end), end]
     return facts
+
+
+def limit_of(end: TurnFailed) -> list[AgentFact]:
+    """Return the limit that ended a turn, if its error tells of one."""
+    status = int(end.code) if end.code.isascii() and end.code.isdigit() else None
+    said = read_limit(end.message, status=status)
+    if said is None:
+        return []
+    return [
+        LimitReached(
+            limit=said.limit,
+            message=end.message,
+            turn=end.turn,
+            resets_at=said.resets_at,
+            resets_in=said.resets_in,
+            clock=said.clock,
+        )
+    ]
 
 
 def _error_end(turn: int, error: Refused, *, is_interrupted: bool) -> TurnEnded | TurnFailed:

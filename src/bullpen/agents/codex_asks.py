@@ -168,7 +168,7 @@ def _elicitation(state: State, ask: Ask, name: str, params: dict[str, Any]) -> A
 def _mcp_leave(
     state: State, ask: Ask, name: str, *, server: str, message: str, meta: dict[str, Any]
 ) -> AgentFact:
-    accept = {"action": "accept", "content": {}}
+    accept: dict[str, Any] = {"action": "accept", "content": {}}
     ask.decisions = {"once": accept | {"_meta": None}}
     persist = meta.get("persist")
     modes = list_of(persist) or ([persist] if isinstance(persist, str) else [])

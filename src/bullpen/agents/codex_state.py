@@ -8,8 +8,6 @@ from bullpen.agents.dialect import Open
 from bullpen.model.fact import Choice, ConversationOpened, TokensCounted
 
 VERSION: Final = 1
-FOREIGN_TURN: Final = 0
-"""A turn that did not come from us; see `TurnTyped`."""
 _MAX_CALLS: Final = 4096
 
 

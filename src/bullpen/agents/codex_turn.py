@@ -4,10 +4,10 @@ from typing import Any, Final
 
 from bullpen.agents.codex_asks import cancel_all
 from bullpen.agents.codex_items import plain
-from bullpen.agents.codex_state import FOREIGN_TURN, Running, State
-from bullpen.agents.dialect import Heard
+from bullpen.agents.codex_state import Running, State
+from bullpen.agents.dialect import FOREIGN_TURN, Heard
 from bullpen.agents.limit_text import LimitText, read_limit
-from bullpen.agents.wire import count_of, dict_of, line_of, money_of, text_of
+from bullpen.agents.wire import count_of, dict_of, line_of, money_of, plain_words, text_of
 from bullpen.model.fact import (
     AgentFact,
     AskWithdrawn,
@@ -100,7 +100,7 @@ def _failed(number: int, error: dict[str, Any]) -> TurnFailed:
     code = next(iter(fields), "error") if fields is not None else text_of(info) or "error"
     inner = dict_of(fields.get(code)) if fields is not None else None
     status = count_of((inner or {}).get("httpStatusCode"))
-    message = text_of(error.get("message")) or "no reason was given"
+    message = plain_words(text_of(error.get("message")) or "no reason was given")
     more = text_of(error.get("additionalDetails"))
     if more and more not in message:
         message = f"{message}: {more}"

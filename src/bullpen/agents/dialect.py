@@ -10,11 +10,14 @@ answer to a request we do not serve, the next step of the handshake); whoever re
 throws those away, because they were written the first time.
 """
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from bullpen.model.fact import AgentFact
+
+FOREIGN_TURN: Final = 0
+"""What a dialect calls a turn that did not come from us; see `TurnTyped`."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", omit_defaults=True):

@@ -161,11 +161,22 @@ def read_error(error: Any) -> Refused:
     if fields is None:
         return Refused("malformed", str(error)[:SAMPLE_CHARS])
     data = fields.get("data")
-    message = text_of(fields.get("message")) or "the agent gave no reason"
+    message = plain_words(text_of(fields.get("message")) or "the agent gave no reason")
     detail = _detail(data)
     if detail and detail not in message:
         message = f"{message}: {detail}"
     return Refused(str(fields.get("code", "")), message, data)
+
+
+def plain_words(message: str) -> str:
+    """Return the words of an error that is told as the JSON it came in."""
+    if not message.startswith("{"):
+        return message
+    found = read_line(message.encode(errors="replace"))
+    error = found.get("error") if isinstance(found, dict) else None
+    fields = dict_of(error)
+    said = text_of(error) if fields is None else text_of(fields.get("message"))
+    return said or message
 
 
 def _detail(data: Any) -> str | None:

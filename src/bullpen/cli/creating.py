@@ -140,6 +140,8 @@ def create(args: argparse.Namespace) -> int:
     nothing of it is left behind.
     """
     record = created(Wire.here(), creation(args), key=args.key or fresh_key())
+    for note in record.get("notes", []):
+        talk(f"note: {one_line(note)}")
     if args.json:
         say_json(record)
         return DONE

@@ -36,6 +36,9 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The agent answers `session/load` first and repeats the history afterwards."""
     leaves_commands: bool = False
     """After an interrupt the agent leaves the command of the turn running; we end it."""
+    failure_mark: str = ""
+    """`a.b.c=word`: when a `session_info_update` has that word at that place of its `_meta`, the
+    running turn has failed, whatever its stop reason says."""
     silent_failures: bool = False
     """A turn that ends well without a word or a deed has failed in truth."""
     error_texts: tuple[str, ...] = ()

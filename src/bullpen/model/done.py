@@ -84,6 +84,8 @@ class LaunchIntended(Fact, frozen=True):
     offset: int
     """Where in the journal this run begins."""
     resume: bool = False
+    notes: list[str] = []
+    """What the user should know of how it is started."""
 
 
 class AgentLaunched(Fact, frozen=True):
@@ -124,6 +126,8 @@ class TurnStarted(Fact, frozen=True):
 
     turn: int
     run: int = 0
+    is_foreign: bool = False
+    """True when the turn did not come from us; see `TurnTyped`."""
 
 
 class TurnDelivered(Fact, frozen=True):

@@ -105,6 +105,8 @@ class Turn(msgspec.Struct, kw_only=True, omit_defaults=True):
     delivered: bool = False
     interrupted: bool = False
     """True once somebody asked to end it."""
+    is_foreign: bool = False
+    """True when it did not come from us; see `TurnTyped`."""
     doubted: bool = False
     """True when we died while writing the prompt and cannot know whether the agent has it."""
     started_at: float | None = None
@@ -201,6 +203,8 @@ class SessionRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The last event this record was read from."""
     run: int = 0
     run_offset: int = 0
+    notes: list[str] = []
+    """What the user should know of how the agent was started."""
     pid: int | None = None
     start_time: str | None = None
     agent_session: str | None = None

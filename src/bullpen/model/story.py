@@ -109,6 +109,7 @@ def _placed(record: SessionRecord, fact: PlacePrepared, _at: float) -> None:
 def _intended(record: SessionRecord, fact: LaunchIntended, _at: float) -> None:
     record.run = fact.run
     record.run_offset = fact.offset
+    record.notes = fact.notes
     record.pid = None
     record.start_time = None
     record.exit_code = None
@@ -149,7 +150,13 @@ def _queued(record: SessionRecord, fact: TurnQueued, at: float) -> None:
 def _started(record: SessionRecord, fact: TurnStarted, at: float) -> None:
     record.queue = [number for number in record.queue if number != fact.turn]
     record.open_line = ""
-    record.turn = Turn(number=fact.turn, state=TurnState.RUNNING, started_at=at)
+    record.turn = Turn(
+        number=fact.turn,
+        state=TurnState.RUNNING,
+        started_at=at,
+        is_foreign=fact.is_foreign,
+        delivered=fact.is_foreign,
+    )
     record.used_at = at
 
 

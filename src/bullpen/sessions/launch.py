@@ -1,6 +1,7 @@
 """Starting a session: a place, a process and a conversation, or none of the three."""
 
 import importlib.metadata
+import os
 import sys
 import uuid
 from collections.abc import Callable
@@ -145,13 +146,14 @@ async def _start(
     # session and run in its environment: a crash in between can neither lose nor double it.
     # What an earlier run never read is of no use to this one, whose intents begin at 1 again.
     stale = [intent.number for intent in await stage.store.unwritten(session)]
-    intended = LaunchIntended(run=run, argv=argv, offset=offset, resume=resume)
+    own, notes = own_environment(profile, mode)
+    intended = LaunchIntended(run=run, argv=argv, offset=offset, resume=resume, notes=notes)
     await ledger.write(intended, written=stale).wait()
     marks = {"BULLPEN_SESSION": session, "BULLPEN_RUN": str(run)}
     environment = whole_environment(
         stage.environment,
         passes=profile.passes,
-        sets=environment_of(profile, mode=mode),
+        sets=own,
         user=wanted.environment | marks | {"BULLPEN_HOME": str(stage.home.folder)},
     )
     dialect = speaker(stage, wanted)
@@ -176,6 +178,19 @@ async def _start(
         await child.reap(grace=0)
         child.close()
         raise
+
+
+def own_environment(
+    profile: AgentProfile, mode: LaunchMode | None
+) -> tuple[dict[str, str], list[str]]:
+    """Return the variables to set for the agent, and what the user should know about them."""
+    sets = environment_of(profile, mode=mode)
+    switch = profile.quirks.root_environment
+    if mode is not LaunchMode.BYPASS or not switch or os.geteuid() != 0:
+        return sets, []
+    names = ", ".join(f"{name}={value}" for name, value in switch.items())
+    said = f"{profile.name} refuses to ask nothing when it runs as root, so {names} is set for it"
+    return sets | switch, [said]
 
 
 async def _shaken(ledger: Ledger, live: LiveSession, profile: AgentProfile) -> None:

@@ -46,6 +46,7 @@ from bullpen.model.session import OVER, SessionState, TurnState
 from bullpen.process import Child, Ending
 from bullpen.sessions.answering import Answer, spoken
 from bullpen.sessions.endings import described, torn_line
+from bullpen.sessions.foreign import in_dialect, numbered
 from bullpen.sessions.hub import Delta
 from bullpen.sessions.intake import Intake, Taken
 from bullpen.sessions.ledger import Ledger, check_storable
@@ -137,7 +138,8 @@ class LiveSession:
             return
         facts: list[AnyFact] = [InterruptRequested(turn=turn.number)]
         facts += [AskAnswered(request=ask.request, outcome="cancelled") for ask in record.asks]
-        self._order(Interrupt(turn=turn.number), facts)
+        name = in_dialect(record, turn.number)
+        self._order(Interrupt(turn=name), facts)
         if self._tasks is not None:
             self._tasks.start_soon(self._insist, turn.number)
 
@@ -288,7 +290,7 @@ class LiveSession:
 
     async def _keep(self, taken: Taken) -> None:
         """Write what came of some lines, and react to it."""
-        facts: list[AnyFact] = list(taken.facts)
+        facts = numbered(self._ledger.record, taken.facts, run=self.child.run)
         intents, letters = self._outbox.draft("reply", taken.out)
         reflex_intents, reflex_letters = self._reflexes(taken.facts, facts)
         intents += reflex_intents

@@ -194,7 +194,7 @@ def _order_again(record: SessionRecord, dialect: Dialect) -> bool:
     Returns whether the dialect could take them.
     """
     turn = record.turn
-    if turn is None or turn.state is not TurnState.RUNNING:
+    if turn is None or turn.state is not TurnState.RUNNING or turn.is_foreign:
         return True
     try:
         dialect.order(Prompt(turn=turn.number, text=""))

@@ -205,7 +205,10 @@ class Supervisor:
         try:
             with start.scope:
                 created = await self.created(session)
-                resume = start.resume and ledger.record.agent_session is not None
+                # A conversation in which nothing was said yet is not kept by every agent, and
+                # there is nothing in it to bring back.
+                said = ledger.record.turn is not None
+                resume = start.resume and said and ledger.record.agent_session is not None
                 await launch(
                     self._stage,
                     ledger,

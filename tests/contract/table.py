@@ -1,0 +1,58 @@
+"""Which real agents the contract is run over, and what each of them cannot do.
+
+What an agent cannot do is data with its reason, and a test sees that it really cannot: so nothing
+is skipped in silence, and an agent that learns it turns the test red.
+"""
+
+import os
+
+import msgspec
+
+ALWAYS = ("claude", "codex", "pi", "claude-acp", "codex-acp", "gemini")
+ALSO = ("opencode", "pi-acp")
+"""Run by `make test-agents` only: four seconds and half a gigabyte a process."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent under contract."""
+
+    ask: str | None = "ask"
+    """Launch mode in which it asks before it writes; None when it has none."""
+    free: str = "bypass"
+    """Launch mode in which it asks nothing."""
+    write: str = "%%write path=hello.txt"
+    cannot: dict[str, str] = {}
+    """Behaviour to reason."""
+
+
+ENTRIES = {
+    "claude": Entry(),
+    "codex": Entry(),
+    "pi": Entry(cannot={"mcp": "pi has no MCP"}),
+    "claude-acp": Entry(cannot={"steer": "ACP has no word for it"}),
+    "codex-acp": Entry(
+        ask=None,
+        cannot={
+            "ask": "none of its modes asks before each change",
+            "steer": "ACP has no word for it",
+        },
+    ),
+    "gemini": Entry(cannot={"steer": "ACP has no word for it"}),
+    "opencode": Entry(cannot={"steer": "ACP has no word for it"}),
+    "pi-acp": Entry(
+        ask=None,
+        cannot={
+            "ask": "pi asks for nothing by itself, and the adapter brings no extension",
+            "steer": "ACP has no word for it",
+            "mcp": "it takes MCP servers and drops them",
+        },
+    ),
+}
+
+
+def chosen() -> tuple[str, ...]:
+    """Return the agents of this run: `BULLPEN_CONTRACT=all`, or names, or those of every run."""
+    asked = os.environ.get("BULLPEN_CONTRACT", "")
+    if asked == "all":
+        return (*ALWAYS, *ALSO)
+    return tuple(asked.split()) or ALWAYS
