@@ -38,6 +38,7 @@ from bullpen.process import Watcher
 from bullpen.sessions import doctor, prune, reading, roster
 from bullpen.sessions.answering import Answer
 from bullpen.sessions.hub import Hub
+from bullpen.sessions.judging import Judge, Policies
 from bullpen.sessions.launch import VERSION, mode_of
 from bullpen.sessions.placing import check_repository
 from bullpen.sessions.settings import config_folder, load
@@ -74,7 +75,10 @@ class Bullpen:
                 Store.open(home.folder, lock=home.service_lock, url=settings.database)
             )
             watcher = await stack.enter_async_context(Watcher.open())
+            policies = Policies(home, config=folder, user_home=environment.get("HOME", "/"))
             stage = Stage(
+                policies=policies,
+                reflexes=(Judge(policies),),
                 home=home,
                 store=store,
                 hub=Hub(),

@@ -1,5 +1,6 @@
 """What the contract's tests do again and again with one session of a real agent."""
 
+import re
 from pathlib import Path
 
 import anyio
@@ -9,6 +10,8 @@ from bullpen.model.fact import MessageStreamed, ToolCalled
 from bullpen.model.session import SessionRecord
 from kit.world import World, all_events, until
 
+_NOISE = re.compile(r"Warning: Model metadata for .*? cause issues\.\n\n")
+# codex-acp says so of a model it does not know, as if the model had.
 SESSION = "one"
 PATIENCE = 40.0
 """Seconds for one turn of a real agent on a busy machine."""
@@ -45,7 +48,8 @@ async def finished(
 async def said(pen: Bullpen, id: str = SESSION) -> str:
     """Return all text of the agent so far."""
     facts = [event.fact for event in await all_events(pen, id)]
-    return "".join(fact.text for fact in facts if isinstance(fact, MessageStreamed))
+    text = "".join(fact.text for fact in facts if isinstance(fact, MessageStreamed))
+    return _NOISE.sub("", text)
 
 
 async def speaking(pen: Bullpen, id: str = SESSION) -> None:

@@ -163,7 +163,7 @@ async def test_a_killed_service_loses_and_doubles_nothing(stage: World, agent: s
             )
             assert made.status_code == 201, made.text
             await http.post(f"/v1/sessions/{SESSION}/turns", json={"text": "%%slow 3"})
-            await eventually(lambda: b"w1" in _journal(stage))
+            await eventually(lambda: b'"w1 "' in _journal(stage))
             process.kill()
             process.wait()
     async with stage.host() as pen:

@@ -8,8 +8,9 @@ that does not come.
 from collections.abc import Callable
 from typing import Any, Final
 
-from bullpen.agents.acp_state import OpenRequest, State
+from bullpen.agents.acp_state import Call, OpenRequest, State
 from bullpen.agents.acp_update import read_call
+from bullpen.agents.deed import deed_of
 from bullpen.agents.dialect import AnswerPermission, AnswerQuestion, Heard, OrderImpossible
 from bullpen.agents.wire import (
     INVALID_PARAMS,
@@ -26,6 +27,7 @@ from bullpen.agents.wire import (
 from bullpen.model.fact import (
     AgentFact,
     AskWithdrawn,
+    Deed,
     PermissionAsked,
     PermissionOption,
     QuestionAsked,
@@ -130,9 +132,23 @@ def _permission(state: State, raw_id: Any, name: str, params: dict[str, Any]) ->
         title=text_of(fields.get("title")) or (known.title if known else None),
         tool_kind=text_of(fields.get("kind")) or (known.tool_kind if known else None),
         content=list_of(fields.get("content")),
-        raw_input=fields.get("rawInput"),
+        raw_input=fields.get("rawInput") if "rawInput" in fields else known and known.raw_input,
+        deed=_deed(fields, known),
     )
     return Heard([*facts, asked])
+
+
+def _deed(fields: dict[str, Any], known: Call | None) -> Deed | None:
+    """Read the deed from the request, and what it leaves out from the call's first sight."""
+    seen = known or Call()
+    return deed_of(
+        kind=text_of(fields.get("kind")) or seen.tool_kind,
+        title=text_of(fields.get("title")) or seen.title,
+        raw_input=fields.get("rawInput") or seen.raw_input,
+        locations=fields.get("locations") or seen.locations,
+        content=fields.get("content") or seen.content,
+        meta=fields.get("_meta") or seen.meta,
+    )
 
 
 def _first_sight(state: State, fields: dict[str, Any]) -> list[AgentFact]:

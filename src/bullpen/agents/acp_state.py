@@ -26,6 +26,10 @@ class Call(msgspec.Struct, array_like=True):
     status: str | None = None
     title: str | None = None
     tool_kind: str | None = None
+    raw_input: Any = None
+    locations: list[Any] | None = None
+    content: list[Any] | None = None
+    meta: Any = None
 
     @property
     def is_over(self) -> bool:
@@ -118,6 +122,13 @@ class State(msgspec.Struct, omit_defaults=True):
         known.status = seen.status or known.status
         known.title = seen.title or known.title
         known.tool_kind = seen.tool_kind or known.tool_kind
+        known.raw_input = seen.raw_input or known.raw_input
+        known.locations = seen.locations or known.locations
+        known.content = seen.content or known.content
+        known.meta = seen.meta or known.meta
+        if known.is_over:
+            # Nobody asks for leave any more, and a file may be large.
+            known.raw_input = known.locations = known.content = known.meta = None
 
     def find_request(self, raw_id: Any) -> str | None:
         """Return the name of the agent's open request with that wire id."""

@@ -67,7 +67,13 @@ def read_call(state: State, fields: Update) -> ToolCalled | ToolChanged | None:
         return None
     known = call in state.calls
     seen = Call(
-        text_of(fields.get("status")), text_of(fields.get("title")), text_of(fields.get("kind"))
+        text_of(fields.get("status")),
+        text_of(fields.get("title")),
+        text_of(fields.get("kind")),
+        fields.get("rawInput"),
+        list_of(fields.get("locations")),
+        list_of(fields.get("content")),
+        fields.get("_meta"),
     )
     state.remember_call(call, seen)
     return (ToolChanged if known else ToolCalled)(

@@ -57,6 +57,13 @@ BullpenError
   ServiceStopping       the service is on its way down; ask again
   RequestInvalid        a request does not have the form it must have
   RemoteError           the service told of an error this version has no class for
+  PolicyInvalid         a policy file does not say what it must
+  RuleUnknown           no rule has that id
+  RehearsalInvalid      a rehearsal script does not say what it must
+  RehearsalUnsupported  nobody knows how to point the agent at another model
+  InterfaceUnsupported  the agent cannot be run through the interface asked for
+  GoalMissing           the session has no goal
+  BudgetSpent           a hard budget is reached, so no turn may start
   WaitTimedOut          the time given to a wait ran out
   TurnNotCompleted      a turn somebody waited for ended otherwise, or needs the user
 
@@ -96,6 +103,15 @@ from bullpen.errors.hosts import (
     StoreRefused,
     StoreTooNew,
     StoreUnavailable,
+)
+from bullpen.errors.policies import (
+    BudgetSpent,
+    GoalMissing,
+    InterfaceUnsupported,
+    PolicyInvalid,
+    RehearsalInvalid,
+    RehearsalUnsupported,
+    RuleUnknown,
 )
 from bullpen.errors.repositories import (
     BranchBusy,
@@ -143,6 +159,7 @@ __all__ = [
     "BranchInvalid",
     "BranchMoved",
     "BranchTaken",
+    "BudgetSpent",
     "BullpenError",
     "CatalogInvalid",
     "CheckoutDirty",
@@ -152,9 +169,11 @@ __all__ = [
     "CommitUnreachable",
     "ConfigInvalid",
     "DirectoryMissing",
+    "GoalMissing",
     "HandshakeRefused",
     "HandshakeTimedOut",
     "IllegalMove",
+    "InterfaceUnsupported",
     "InvalidSessionId",
     "JournalDamaged",
     "LandingConflict",
@@ -166,15 +185,19 @@ __all__ = [
     "NothingToLand",
     "OperationUnfinished",
     "PlaceTaken",
+    "PolicyInvalid",
     "ProcessGone",
     "ProgramNotFound",
     "RefUnknown",
+    "RehearsalInvalid",
+    "RehearsalUnsupported",
     "RemoteError",
     "RemovalFailed",
     "RepositoryBusy",
     "RepositoryMoved",
     "RequestInvalid",
     "ResumeUnsupported",
+    "RuleUnknown",
     "ServiceStopping",
     "ServiceUnreachable",
     "SessionBusy",

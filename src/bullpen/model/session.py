@@ -223,6 +223,8 @@ class SessionRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The end of the newest message that no newline closed yet."""
     interface: str = "structured"
     rehearsal: str | None = None
+    policy: str | None = None
+    """Policy file it was created with."""
     limit: Limit | None = None
     goal: Goal | None = None
     spent: Spent | None = None

@@ -85,6 +85,7 @@ def _created(fact: SessionCreated, event: Event) -> SessionRecord:
         labels=fact.labels,
         interface=fact.interface,
         rehearsal=fact.rehearsal,
+        policy=fact.policy,
         state=SessionState.QUEUED,
         since=event.at,
         created_at=event.at,

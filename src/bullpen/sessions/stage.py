@@ -6,6 +6,7 @@ from bullpen.agents.catalog import Catalog
 from bullpen.model.home import Home
 from bullpen.process import Watcher
 from bullpen.sessions.hub import Hub
+from bullpen.sessions.judging import Policies
 from bullpen.sessions.reflex import Reflex
 from bullpen.sessions.settings import Settings
 from bullpen.store import Store
@@ -22,5 +23,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     environment: dict[str, str]
     """What the service itself was started with; agents get an allowlist of it."""
+    policies: Policies
+    """The user's rules about what agents may do."""
     reflexes: tuple[Reflex, ...] = ()
     """What is done about what agents say, in this order."""

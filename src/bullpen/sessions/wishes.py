@@ -6,8 +6,9 @@ from pathlib import Path
 
 import anyio
 
-from bullpen.errors import InvalidSessionId, MessageInvalid, SessionIdTaken
+from bullpen.errors import InvalidSessionId, MessageInvalid, PolicyInvalid, SessionIdTaken
 from bullpen.model.fact import SessionCreated
+from bullpen.model.session import SessionRecord
 from bullpen.model.wanted import NewSession
 from bullpen.places import check_directory
 from bullpen.sessions import placing
@@ -48,6 +49,7 @@ class Wishes:
         """
         profile = self._stage.catalog.find(wanted.agent)
         mode_of(profile, wanted.mode)
+        self._check_policy(wanted)
         directory = check_directory(Path(wanted.directory))
         if wanted.prompt is not None:
             check_message(wanted.prompt)
@@ -59,6 +61,22 @@ class Wishes:
             self.release(session)
             raise
         return session, fact
+
+    def _check_policy(self, wanted: NewSession) -> None:
+        """Refuse a session whose rules cannot be read: it would ask for everything.
+
+        Raises:
+            PolicyInvalid: a file of rules is not whole, or the one asked for does not exist.
+        """
+        if wanted.policy is not None and not Path(wanted.policy).is_file():
+            raise PolicyInvalid(Path(wanted.policy), "there is no such file")
+        record = SessionRecord(
+            id=wanted.id or "new",
+            agent=wanted.agent,
+            directory=wanted.directory,
+            policy=wanted.policy,
+        )
+        self._stage.policies.rules(record)
 
     def release(self, session: str) -> None:
         """Let the name of a session that never was be given out again."""
