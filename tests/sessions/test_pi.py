@@ -1,5 +1,6 @@
 """pi itself, driven over its rpc with our extension in it."""
 
+import json
 import os
 import signal
 from collections.abc import Generator
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 import anyio
 import psutil
 import pytest
+from anyio.abc import SocketStream
 
 from bullpen.api import Bullpen
 from bullpen.model.fact import (
@@ -215,6 +217,49 @@ async def test_a_second_prompt_waits_for_the_first(world: World, model: Model):
         assert record.last_line == "two"
 
 
+async def test_words_are_added_to_the_running_turn(world: World, model: Model):
+    async with world.host() as bullpen:
+        script = "%%bash touch made;;text first"
+        record, _ = await bullpen.create(world.wish(agent="pi", prompt=script))
+        await asking(bullpen, record.id)
+        turn = await bullpen.send(record.id, "%%text second", steer=True, key="k")
+        assert turn == await bullpen.send(record.id, "%%text second", steer=True, key="k") == 1
+        await bullpen.answer(record.id, allow=True)
+        record = await settled(bullpen, record.id)
+        assert (record.turns, record.last_line) == (1, "second")
+        assert model.said_to("%%text second") == 1
+        log = [(one.role, one.text) for one in await bullpen.log(record.id)]
+        assert log == [
+            ("human", script),
+            ("human", "%%text second"),
+            ("assistant", "second"),
+        ]
+
+
+async def test_words_that_come_too_late_are_a_prompt_of_their_own(world: World, model: Model):
+    async with world.host() as bullpen:
+        record, _ = await bullpen.create(world.wish(agent="pi", prompt="%%slow 0.3 first"))
+        await until(bullpen, record.id, lambda one: bool(one.last_line))
+        turns: set[int] = set()
+        for number in range(40):
+            turns.add(await bullpen.send(record.id, f"%%text late {number}", steer=True))
+            await bullpen.wait([record.id], timeout=0.01)
+        record = await settled(bullpen, record.id)
+        assert record.turns >= max(turns) > 1
+        for number in range(40):
+            assert model.said_to(f"%%text late {number}") >= 1
+
+
+async def test_words_for_a_turn_that_is_being_ended_wait_for_the_next(world: World, model: Model):
+    async with world.host() as bullpen:
+        record, _ = await bullpen.create(world.wish(agent="pi", prompt="%%slow 30"))
+        await until(bullpen, record.id, lambda one: bool(one.last_line))
+        await bullpen.interrupt(record.id)
+        assert await bullpen.send(record.id, "%%text next", steer=True) == 2
+        record = await settled(bullpen, record.id)
+        assert record.last_line == "next"
+
+
 async def test_a_command_of_an_extension_is_a_turn_without_an_answer(world: World, model: Model):
     async with world.host() as bullpen:
         record, _ = await bullpen.create(world.wish(agent="pi"))
@@ -284,6 +329,65 @@ async def test_a_permission_is_still_open_for_the_next_service(world: World, mod
         await bullpen.answer(record.id, allow=True)
         record = await settled(bullpen, record.id)
         assert (world.work / "hello.txt").read_text() == "hello\n"
+
+
+async def test_what_pi_does_is_told_in_a_file(world: World, model: Model):
+    signals = world.folder / "signals"
+    more = {"BULLPEN_SIGNALS": str(signals)}
+    world.agents["pi"] |= more
+    async with world.host() as bullpen:
+        record, _ = await bullpen.create(world.wish(agent="pi", prompt="%%bash ls"))
+        await asking(bullpen, record.id)
+        told = [json.loads(line) for line in signals.read_text().splitlines()]
+        assert [one["event"] for one in told] == [
+            "session_start",
+            "input",
+            "agent_start",
+            "tool_start",
+            "permission_asked",
+            "ask_start",
+        ]
+        assert (told[0]["session"], told[0]["mode"]) == (record.agent_session, "ask")
+        assert told[4]["input"] == {"command": "ls"}
+        await bullpen.answer(record.id, allow=True)
+        await settled(bullpen, record.id)
+        told = [json.loads(line) for line in signals.read_text().splitlines()]
+        assert [one["event"] for one in told[6:]] == [
+            "ask_end",
+            "permission_answered",
+            "tool_end",
+            "agent_end",
+            "agent_settled",
+        ]
+        assert told[-1]["stop"] == "stop"
+
+
+async def test_the_model_can_report_on_its_goal(world: World, model: Model):
+    socket = str(Path(os.environ["XDG_RUNTIME_DIR"]) / "goal.sock")
+    world.agents["pi"] |= {"BULLPEN_SOCKET": socket}
+    heard: list[bytes] = []
+
+    async def serve(stream: SocketStream) -> None:
+        async with stream:
+            while not (heard and heard[-1].rstrip().endswith(b"}")):
+                heard.append((heard.pop() if heard else b"") + await stream.receive())
+            await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+    listener = await anyio.create_unix_listener(socket)
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        async with world.host() as bullpen:
+            words = '{"status": "complete", "note": "it works"}'
+            wish = world.wish(agent="pi", prompt=f"%%tool goal_update {words};;text told")
+            record, _ = await bullpen.create(wish)
+            record = await settled(bullpen, record.id)
+            assert record.last_line == "told"
+        tasks.cancel_scope.cancel()
+    head, _, body = heard[0].partition(b"\r\n\r\n")
+    assert head.startswith(f"POST /v1/sessions/{record.id}/goal/report ".encode())
+    assert json.loads(body) == {"status": "complete", "note": "it works"}
+    assert not await facts(bullpen, record.id, PermissionAsked)
+    Path(socket).unlink()
 
 
 async def test_two_conversations_at_once_do_not_mix(world: World, model: Model):

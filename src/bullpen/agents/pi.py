@@ -44,6 +44,7 @@ from bullpen.agents.wire import (
     fault,
     is_too_deep,
     line_of,
+    list_of,
     read_line,
     text_of,
     without_depth,
@@ -306,24 +307,33 @@ class PiDialect:
         if ask in _SETTINGS:
             if name in self._state.pending:
                 self._state.pending.remove(name)
-            return Heard(self._set(ask, value_of(rest), answer))
+            return self._set(ask, value_of(rest), answer)
         hear = _ANSWERS.get(ask)
         if hear is not None:
             return hear(self, rest, answer)
         return Heard([Unrecognised(what="response", raw=message)])
 
-    def _set(self, ask: str, value: str, answer: Answer) -> list[AgentFact]:
+    def _set(self, ask: str, value: str, answer: Answer) -> Heard:
         order, state = _SETTINGS[ask], self._state
         error = answer.error
+        if ask == "steer" and error is None and self._running(value) is None:
+            # pi keeps them for its next run, whoever begins that; so they are taken back.
+            return Heard([], [_command(f"late:{value}", "clear_queue")])
         if error is None and ask == "mode" and state.mode != value:
             error = f"pi stays in mode {state.mode!r}"
         if error is not None:
-            return [OrderRefused(order=order, code="refused", message=error)]
+            return Heard([OrderRefused(order=order, code="refused", message=error)])
         done = OrderDone(order=order)
         if ask == "model":
             state.model = pi_open.model_name(answer.data) or value
-            return [done, OptionsChanged(options=[], model=state.model)]
-        return [done]
+            return Heard([done, OptionsChanged(options=[], model=state.model)])
+        return Heard([done])
+
+    def _late_answered(self, _rest: str, answer: Answer) -> Heard:
+        taken_back = list_of(answer.data.get("steering")) or []
+        said = "the turn was over before the words came"
+        refused = OrderRefused(order="steer", code="too-late", message=said)
+        return Heard([refused for _ in taken_back] or [OrderDone(order="steer")])
 
     def _prompt_answered(self, rest: str, answer: Answer) -> Heard:
         turn = self._running(rest)
@@ -432,6 +442,7 @@ _ANSWERS: Final[dict[str, Callable[[PiDialect, str, Answer], Heard]]] = {
     "stats": PiDialect._stats_answered,
     "clear": PiDialect._nothing_answered,
     "abort": PiDialect._nothing_answered,
+    "late": PiDialect._late_answered,
 }
 
 

@@ -38,6 +38,7 @@ from bullpen.model.fact import (
     TurnFailed,
     TurnQueued,
     TurnStarted,
+    TurnSteered,
     TurnWithdrawn,
     UsageReported,
     WorkLanded,
@@ -157,6 +158,10 @@ def _started(record: SessionRecord, fact: TurnStarted, at: float) -> None:
         is_foreign=fact.is_foreign,
         delivered=fact.is_foreign,
     )
+    record.used_at = at
+
+
+def _steered(record: SessionRecord, _fact: TurnSteered, at: float) -> None:
     record.used_at = at
 
 
@@ -336,6 +341,7 @@ _STEPS: dict[type, Callable[[SessionRecord, Any, float], None]] = {
     ConversationOpened: _opened,
     TurnQueued: _queued,
     TurnStarted: _started,
+    TurnSteered: _steered,
     TurnDelivered: _delivered,
     DeliveryDoubted: _doubted,
     InterruptRequested: _interrupted,
