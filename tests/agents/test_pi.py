@@ -109,7 +109,7 @@ def written(dialect: PiDialect, **message: Any) -> list[dict[str, Any]]:
 
 
 def answer(stop: str, **more: Any) -> dict[str, Any]:
-    said = {"role": "assistant", "content": [], "stopReason": stop, **more}
+    said: dict[str, Any] = {"role": "assistant", "content": [], "stopReason": stop, **more}
     return {"type": "message_end", "message": said}
 
 
@@ -273,11 +273,12 @@ def test_pi_is_started_with_the_conversation_and_our_extension():
 def test_a_pi_without_our_extension_is_not_opened():
     dialect = PiDialect(mode="ask")
     dialect.order(Open(directory="/w"))
-    for command, data in (
-        ("state", {"sessionId": "s", "model": {"provider": "p", "id": "m"}}),
-        ("models", {"models": []}),
-        ("levels", {"levels": []}),
-    ):
+    answers: dict[str, dict[str, Any]] = {
+        "state": {"sessionId": "s", "model": {"provider": "p", "id": "m"}},
+        "models": {"models": []},
+        "levels": {"levels": []},
+    }
+    for command, data in answers.items():
         hear(dialect, id=f"open:{command}", type="response", success=True, data=data)
     data = {"commands": [{"name": "other"}]}
     [failed] = hear(dialect, id="open:commands", type="response", success=True, data=data)

@@ -382,11 +382,12 @@ async def test_the_model_can_report_on_its_goal(world: World, model: Model):
             record, _ = await bullpen.create(wish)
             record = await settled(bullpen, record.id)
             assert record.last_line == "told"
+            assert not await facts(bullpen, record.id, PermissionAsked)
+            path = f"/v1/sessions/{record.id}/goal/report"
+            assert heard[0].startswith(f"POST {path} ".encode())
         tasks.cancel_scope.cancel()
-    head, _, body = heard[0].partition(b"\r\n\r\n")
-    assert head.startswith(f"POST /v1/sessions/{record.id}/goal/report ".encode())
+    body = heard[0].partition(b"\r\n\r\n")[2]
     assert json.loads(body) == {"status": "complete", "note": "it works"}
-    assert not await facts(bullpen, record.id, PermissionAsked)
     Path(socket).unlink()
 
 
