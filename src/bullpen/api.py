@@ -130,9 +130,12 @@ class Bullpen:
         key: str | None = None,
         sender: str | None = None,
         replace: bool = False,
+        steer: bool = False,
     ) -> int:
         """See `Supervisor.send`."""
-        return await self._supervisor.send(session, text, key=key, sender=sender, replace=replace)
+        return await self._supervisor.send(
+            session, text, key=key, sender=sender, replace=replace, steer=steer
+        )
 
     async def interrupt(self, session: str) -> SessionRecord:
         """Ask the agent to end the running turn; without one nothing happens.

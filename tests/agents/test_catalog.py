@@ -20,8 +20,8 @@ from bullpen.errors import AgentUnknown, CatalogInvalid, ModeUnsupported
 from bullpen.model.agent import AgentProfile, LaunchMode, Quirks
 
 NEEDED = (
-    "claude codex claude-acp codex-acp gemini opencode pi-acp goose qwen-code copilot cursor kiro "
-    "auggie amp-acp cline kimi demo"
+    "claude codex pi claude-acp codex-acp gemini opencode pi-acp goose qwen-code copilot "
+    "cursor kiro auggie amp-acp cline kimi demo"
 )
 MINE = """
 name = "Mine"

@@ -352,6 +352,12 @@ def test_text_of_which_pieces_were_missed_is_told_whole_once_more():
     assert [*lines, *telling.flush()] == [("abcf", ""), ("abcdef", "")]
 
 
+def test_words_that_were_added_to_a_turn_are_told():
+    fact = {"kind": "turn-steered", "turn": 3, "text": "and that too", "sender": "lead"}
+    lines = Telling({}).hear({"seq": 1, "at": 0.0, "fact": fact}, 80)
+    assert lines == [("> [lead] and that too  (added to turn 3)", "bold")]
+
+
 def test_an_event_that_comes_again_is_not_told_again():
     telling = Telling({})
     item = {"seq": 1, "at": 0.0, "fact": {"kind": "turn-queued", "turn": 1, "text": "x"}}

@@ -73,6 +73,13 @@ def test_how_and_sender_are_passed_on(bullpen: Command, stub: Stub):
     assert stub.asked[0].json == {"text": "hi", "how": "interrupt", "sender": "lead"}
 
 
+def test_words_may_be_added_to_the_running_turn(bullpen: Command, stub: Stub):
+    stub.on("POST", "/v1/sessions/a/turns", SENT, status=202)
+    assert bullpen("send", "a", "hi", "--steer", "--key", "k").code == 0
+    assert stub.asked[0].json == {"text": "hi", "how": "steer"}
+    assert bullpen("send", "a", "hi", "--steer", "--interrupt").code == 2
+
+
 @pytest.mark.parametrize(
     ("words", "stdin", "message"),
     [

@@ -14,11 +14,12 @@ from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
-from bullpen.agents import claude
+from bullpen.agents import claude, pi
 from bullpen.agents.acp import AcpDialect
 from bullpen.agents.claude import ClaudeDialect
 from bullpen.agents.codex import CodexDialect
 from bullpen.agents.dialect import Dialect, Launch
+from bullpen.agents.pi import PiDialect
 from bullpen.errors import AgentUnknown, CatalogInvalid, ModeUnsupported
 from bullpen.model.agent import AgentProfile, LaunchMode
 
@@ -60,10 +61,15 @@ def _codex(_profile: AgentProfile, wishes: _Wishes) -> Dialect:
     return CodexDialect(mode=wishes.mode, model=wishes.model, version=wishes.version)
 
 
+def _pi(_profile: AgentProfile, wishes: _Wishes) -> Dialect:
+    return PiDialect(mode=wishes.mode, model=wishes.model)
+
+
 DIALECTS: Final[Mapping[str, Tongue]] = {
     "acp": Tongue(_acp),
     "claude": Tongue(_claude, claude.arguments),
     "codex": Tongue(_codex),
+    "pi": Tongue(_pi, pi.arguments),
 }
 """Every dialect of this version, by the name catalog files use."""
 

@@ -27,14 +27,14 @@ class LimitText(msgspec.Struct, frozen=True, kw_only=True):
 _CREDIT: Final = re.compile(
     r"credit balance is too low|insufficient[_ ](quota|credits?|funds)|out of credits"
     r"|exceeded your current quota|billing hard limit|payment required|monthly spend limit"
-    r"|no credits? (left|remaining)|requires more credits",
+    r"|no credits? (left|remaining)|requires more credits|out of budget",
     re.IGNORECASE,
 )
 _USAGE: Final = re.compile(
     r"usage limit reached"
     r"|you'?ve (hit|reached) your (usage |session |weekly |daily |\d+-hour |opus |sonnet )?limit"
     r"|(5|five)[- ]hour limit reached|(weekly|daily|session|monthly) limit reached"
-    r"|usage[_ ]limit[_ ](reached|exceeded)|usagelimitexceeded"
+    r"|usage[_ ]limit[_ ](reached|exceeded)|usagelimit(exceeded|error)|hit your chatgpt usage limit"
     r"|quota (exceeded|exhausted)|exceeded your (daily )?quota|exhausted your (daily )?quota"
     r"|daily quota|limit (has been )?reached\s*[\u00b7\u2219|]",
     re.IGNORECASE,
@@ -46,7 +46,7 @@ _RATE: Final = re.compile(
 )
 _EPOCH: Final = re.compile(r"\|\s*(\d{10})(?:\d{3})?\b")
 _IN: Final = re.compile(
-    r"\b(?:in|after)\s+((?:\d+(?:\.\d+)?\s*(?:days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?"
+    r"\b(?:in|after)\s+~?((?:\d+(?:\.\d+)?\s*(?:days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?"
     r"|s|ms)\b[\s,and]*)+)",
     re.IGNORECASE,
 )

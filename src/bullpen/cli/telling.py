@@ -142,6 +142,12 @@ class Telling:
         self._print("")
         self._print_some(head + fact["text"].rstrip("\n") + note, _MOST_PROMPT_LINES, "bold", "> ")
 
+    def _turn_steered(self, fact: Fact, at: float) -> None:
+        sender = fact.get("sender")
+        head = f"[{sender}] " if sender else ""
+        note = f"  (added to turn {fact['turn']})"
+        self._print_some(head + fact["text"].rstrip("\n") + note, _MOST_PROMPT_LINES, "bold", "> ")
+
     def _turn_started(self, fact: Fact, at: float) -> None:
         self.turn = fact["turn"]
         self._began[fact["turn"]] = at
@@ -239,6 +245,7 @@ class Telling:
 _TELLERS: dict[str, Callable[[Telling, Fact, float], None]] = {
     "turn-queued": Telling._turn_queued,
     "turn-started": Telling._turn_started,
+    "turn-steered": Telling._turn_steered,
     "turn-ended": Telling._turn_ended,
     "turn-failed": Telling._turn_failed,
     "turn-withdrawn": Telling._turn_withdrawn,

@@ -28,10 +28,16 @@ def add_send(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_manner(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
         "--interrupt",
         action="store_true",
         help="end the running turn for this one; by default it is queued behind it",
+    )
+    how.add_argument(
+        "--steer",
+        action="store_true",
+        help="add the words to the running turn, for agents that take them while they work",
     )
     parser.add_argument(
         "--key",
@@ -43,7 +49,7 @@ def _add_manner(parser: argparse.ArgumentParser) -> None:
 def send(args: argparse.Namespace) -> int:
     """Hand a prompt to a session, byte for byte, and return as soon as it is stored.
 
-    It is queued behind running and queued turns unless `--interrupt` is given.
+    It is queued behind running and queued turns unless `--interrupt` or `--steer` is given.
     """
     wire = Wire.here()
     answer = sent(wire, args)
@@ -92,6 +98,8 @@ def sent(wire: Wire, args: argparse.Namespace) -> dict[str, Any]:
     body: dict[str, Any] = {"text": message_of(args.message, args.file)}
     if args.interrupt:
         body["how"] = "interrupt"
+    if args.steer:
+        body["how"] = "steer"
     if sender := os.environ.get("BULLPEN_SESSION"):
         body["sender"] = sender
     path = session_path(args.session, "/turns")

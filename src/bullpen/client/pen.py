@@ -271,23 +271,29 @@ class RemoteSession:
         self,
         text: str,
         *,
-        how: Literal["queue", "interrupt"] = "queue",
+        how: Literal["queue", "interrupt", "steer"] = "queue",
         sender: str | None = None,
         key: str | None = None,
     ) -> int:
         """Queue a prompt and return the number of its turn. Does not wait for the agent.
 
         Args:
-            how: `interrupt` ends the running turn and withdraws what is queued first.
+            how: `interrupt` ends the running turn and withdraws what is queued first; `steer`
+                adds the words to the running turn, whose number is returned.
             key: The same key is never queued twice.
 
         Raises:
             SessionOver: the session has no process; `resume` brings it back.
             MessageInvalid: the text is empty.
+            SteerUnsupported: the running turn takes no words. Nothing was queued.
         """
         body = {"text": text, "how": how} | ({"sender": sender} if sender else {})
         found = await self._json("POST", "/turns", body=body, key=key or _fresh())
         return int(found["turn"])
+
+    async def steer(self, text: str, *, sender: str | None = None, key: str | None = None) -> int:
+        """Add words to the running turn and return its number; see `send`."""
+        return await self.send(text, how="steer", sender=sender, key=key)
 
     async def ask(self, text: str, *, timeout: float | None = None) -> str:
         """Send a prompt and return the agent's last message of that turn, `""` for none.

@@ -11,6 +11,7 @@ BullpenError
   InvalidSessionId      the id asked for is not of the allowed form
   SessionOver           the session has no process, and the verb needs one
   SessionBusy           the session has a process, and the verb needs one without
+  SteerUnsupported      the running turn takes no words; nothing was queued
   DirectoryMissing      the directory asked for does not exist, or is a file
   AgentUnknown          the catalog has no agent of that name
   CatalogInvalid        a catalog file does not say what it must
@@ -147,6 +148,7 @@ from bullpen.errors.sessions import (
     SessionIdTaken,
     SessionNotFound,
     SessionOver,
+    SteerUnsupported,
     TurnNotCompleted,
     WaitTimedOut,
 )
@@ -205,6 +207,7 @@ __all__ = [
     "SessionNotFound",
     "SessionOver",
     "SetupFailed",
+    "SteerUnsupported",
     "StoreDamaged",
     "StoreLocked",
     "StoreRefused",

@@ -87,6 +87,22 @@ class SessionBusy(BullpenError):
 
 
 @dataclass(eq=False)
+class SteerUnsupported(BullpenError):
+    """The running turn takes no words; nothing was queued."""
+
+    session: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"session {self.session!r} cannot be steered: {self.why}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        return "send it without `--steer`: it is queued behind the running turn"
+
+
+@dataclass(eq=False)
 class AskNotFound(BullpenError):
     """No such permission or question is open."""
 

@@ -156,10 +156,12 @@ class InterruptRequested(Fact, frozen=True):
 
 
 class TurnSteered(Fact, frozen=True):
-    """Words were added to the running turn."""
+    """Words were added to the running turn. If the agent refuses them (`OrderRefused` of `steer`),
+    they are queued as a prompt behind it."""
 
     turn: int
     text: str
+    key: str | None = None
     sender: str | None = None
 
 

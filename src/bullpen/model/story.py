@@ -38,6 +38,7 @@ from bullpen.model.fact import (
     TurnFailed,
     TurnQueued,
     TurnStarted,
+    TurnSteered,
     TurnWithdrawn,
     UsageReported,
     WorkLanded,
@@ -158,6 +159,10 @@ def _started(record: SessionRecord, fact: TurnStarted, at: float) -> None:
         is_foreign=fact.is_foreign,
         delivered=fact.is_foreign,
     )
+    record.used_at = at
+
+
+def _steered(record: SessionRecord, _fact: TurnSteered, at: float) -> None:
     record.used_at = at
 
 
@@ -337,6 +342,7 @@ _STEPS: dict[type, Callable[[SessionRecord, Any, float], None]] = {
     ConversationOpened: _opened,
     TurnQueued: _queued,
     TurnStarted: _started,
+    TurnSteered: _steered,
     TurnDelivered: _delivered,
     DeliveryDoubted: _doubted,
     InterruptRequested: _interrupted,

@@ -25,6 +25,7 @@ STATUSES: dict[type[BullpenError], int] = {
     errors.SessionBusy: 409,
     errors.SessionIdTaken: 409,
     errors.SessionOver: 409,
+    errors.SteerUnsupported: 409,
     errors.StoreLocked: 409,
     errors.WorkUnsaved: 409,
     errors.ResumeUnsupported: 409,

@@ -59,7 +59,7 @@ class QueueTurn(Form):
     """A prompt."""
 
     text: str
-    how: Literal["queue", "interrupt"] = "queue"
+    how: Literal["queue", "interrupt", "steer"] = "queue"
     sender: str | None = None
 
 

@@ -109,10 +109,16 @@ async def remove_session(session: str, bullpen: Host, *, force: bool = False) ->
 
 @router.post("/sessions/{session}/turns", status_code=202)
 async def queue_turn(session: str, request: Request, bullpen: Host, key: Key = None) -> Response:
-    """Queue a prompt; with `how: interrupt` it replaces what runs and waits."""
+    """Queue a prompt; with `how: interrupt` it replaces what runs and waits, with `how: steer` it
+    is added to what runs."""
     form = QueueTurn.model_validate_json(await request.body())
     turn = await bullpen.send(
-        session, form.text, key=key, sender=form.sender, replace=form.how == "interrupt"
+        session,
+        form.text,
+        key=key,
+        sender=form.sender,
+        replace=form.how == "interrupt",
+        steer=form.how == "steer",
     )
     record = await bullpen.session(session)
     state = "queued" if turn in record.queue else "running"

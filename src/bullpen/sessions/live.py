@@ -1,7 +1,9 @@
 """A session that has a process: a task that reads, one that writes, one that awaits the end."""
 
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -14,12 +16,14 @@ from bullpen.agents.dialect import (
     Interrupt,
     OrderImpossible,
     Prompt,
+    Steer,
 )
 from bullpen.errors import (
     AskNotFound,
     JournalDamaged,
     ProcessGone,
     RequestInvalid,
+    SteerUnsupported,
     StoreRefused,
 )
 from bullpen.model.fact import (
@@ -33,6 +37,7 @@ from bullpen.model.fact import (
     InterruptRequested,
     LoginRequired,
     OpeningFailed,
+    OrderDone,
     OrderRefused,
     StateChanged,
     TurnDelivered,
@@ -40,6 +45,7 @@ from bullpen.model.fact import (
     TurnFailed,
     TurnQueued,
     TurnStarted,
+    TurnSteered,
     TurnWithdrawn,
 )
 from bullpen.model.session import OVER, SessionState, TurnState
@@ -86,6 +92,8 @@ class LiveSession:
         self._follower = child.follow(offset)
         self._outbox = Outbox(run=child.run, first=first_intent)
         self._texts: dict[int, str] = {}
+        self._steered: deque[TurnSteered] = deque()
+        # Words added to turns, as long as the agent has not said whether it takes them.
         self._tasks: TaskGroup | None = None
         self._ticket: Ticket | None = None
         self.opened = anyio.Event()
@@ -129,6 +137,29 @@ class LiveSession:
         if replace:
             self.interrupt()
         return turn, ticket
+
+    def steer(self, text: str, *, key: str | None, sender: str | None) -> tuple[int, Ticket]:
+        """Add words to the running turn; return its number and the ticket of the commit.
+
+        Words the agent refuses after all, because they came too late, are queued as a prompt.
+
+        Raises:
+            SteerUnsupported: the agent, or this turn, takes none. Nothing was written.
+        """
+        record = self._ledger.record
+        assert record.turn is not None, "asked for when a turn runs"
+        turn = record.turn.number
+        if "steer" not in record.abilities:
+            raise SteerUnsupported(record.id, f"{record.agent} takes no words while it works")
+        try:
+            lines = self._dialect.order(Steer(turn=in_dialect(record, turn), text=text))
+        except OrderImpossible as refusal:
+            raise SteerUnsupported(record.id, refusal.why) from refusal
+        fact = TurnSteered(turn=turn, text=text, key=key, sender=sender)
+        self._steered.append(fact)
+        intents, letters = self._outbox.draft("steer", lines, turn=turn)
+        after = partial(self._outbox.post, letters)
+        return turn, self._ledger.write(fact, intents=intents, after=after)
 
     def interrupt(self) -> None:
         """Ask the agent to end the running turn; without one, do nothing."""
@@ -291,6 +322,8 @@ class LiveSession:
     async def _keep(self, taken: Taken) -> None:
         """Write what came of some lines, and react to it."""
         facts = numbered(self._ledger.record, taken.facts, run=self.child.run)
+        late = self._too_late(facts)
+        facts += late
         intents, letters = self._outbox.draft("reply", taken.out)
         reflex_intents, reflex_letters = self._reflexes(taken.facts, facts)
         intents += reflex_intents
@@ -311,9 +344,29 @@ class LiveSession:
             ),
         )
         self._react(taken.facts)
+        if late:
+            self.begin()
         if previous is not None and not previous.is_done:
             # Reading faster than the disk writes would only move the backlog into memory.
             await previous.wait()
+
+    def _too_late(self, heard: Sequence[AnyFact]) -> list[AnyFact]:
+        """Return the prompts that become of words the agent did not take."""
+        prompts: list[AnyFact] = []
+        turns = self._ledger.record.turns
+        for fact in heard:
+            if isinstance(fact, TurnQueued):
+                turns = fact.turn
+            if not isinstance(fact, (OrderDone, OrderRefused)) or fact.order != "steer":
+                continue
+            if not self._steered:
+                continue
+            words = self._steered.popleft()
+            if isinstance(fact, OrderRefused):
+                turns += 1
+                self._texts[turns] = words.text
+                prompts.append(TurnQueued(turn=turns, text=words.text, sender=words.sender))
+        return prompts
 
     def _kept(self, letters: list[Letter], covered: int) -> None:
         self._stage.hub.stored(self._ledger.record.id, covered=covered)

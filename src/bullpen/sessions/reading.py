@@ -2,10 +2,10 @@
 
 import msgspec
 
-from bullpen.model.fact import Event, MessageStreamed, TurnQueued, TurnStarted
+from bullpen.model.fact import Event, MessageStreamed, TurnQueued, TurnStarted, TurnSteered
 from bullpen.store import Store
 
-_BOUNDS = ("message-streamed", "turn-started", "tool-called")
+_BOUNDS = ("message-streamed", "turn-started", "turn-steered", "tool-called")
 _PAGE = 500
 
 
@@ -63,7 +63,8 @@ def _grouped(events: list[Event], *, turn: int) -> list[Message]:
 
 
 async def log(store: Store, session: str) -> list[Entry]:
-    """Return the whole conversation: prompts as they were started, and the agent's messages."""
+    """Return the whole conversation: prompts as they were started, words added to a turn while it
+    ran, and the agent's messages."""
     reader = _Reader()
     after = 0
     while page := await store.events(session, after=after, kinds=(*_BOUNDS, "turn-queued")):
@@ -96,6 +97,8 @@ class _Reader:
                 self._turn = fact.turn
                 text = self._texts.pop(fact.turn, "")
                 self.entries.append(Entry("human", text, fact.turn, event.at))
+            if isinstance(fact, TurnSteered):
+                self.entries.append(Entry("human", fact.text, fact.turn, event.at))
             return
         if fact.message != self._message:
             self.close()

@@ -22,6 +22,7 @@ from bullpen.model.fact import (
     DeliveryDoubted,
     Faulted,
     LaunchIntended,
+    OrderRefused,
     SessionCreated,
     TurnDelivered,
     TurnStarted,
@@ -243,6 +244,9 @@ _SIGNS = (
 )
 
 
+_UNKNOWN = "nobody knows whether the agent got the words that were added to its turn"
+
+
 async def _has_reacted(stage: Stage, session: str) -> bool:
     """Whether the agent did anything since the newest turn was started."""
     newest = await stage.store.last_events(session, kinds=(*_SIGNS, "turn-started"), limit=1)
@@ -255,13 +259,18 @@ def _redeliver(
     """Decide for each open intent whether it is written again.
 
     An answer, an interrupt or a setting may come twice without harm. A prompt may not: unless the
-    journal shows that the agent reacted, nobody can know, and that is what we say.
+    journal shows that the agent reacted, nobody can know, and that is what we say. Nor may words
+    that were added to a turn.
     """
     if not intents:
         return
     # We may have died in the middle of a line; a newline ends it, and an empty line means nothing.
     letters = [Letter((), b"\n")]
     for intent in intents:
+        if intent.kind == "steer":
+            unknown = OrderRefused(order="steer", code="delivery-unknown", message=_UNKNOWN)
+            ledger.write(unknown, written=(intent.number,))
+            continue
         if intent.body is not None:
             letters.append(Letter((intent.number,), intent.body))
             continue

@@ -35,6 +35,7 @@ from bullpen.sessions.launch import journal_of, launch
 from bullpen.sessions.ledger import Ledger, check_storable
 from bullpen.sessions.live import LiveSession
 from bullpen.sessions.seating import Seating
+from bullpen.sessions.sending import steerable, turn_of
 from bullpen.sessions.stage import Stage
 from bullpen.sessions.waste import delete_folder
 from bullpen.sessions.wishes import Wishes, check_message
@@ -417,25 +418,35 @@ class Supervisor:
         key: str | None = None,
         sender: str | None = None,
         replace: bool = False,
+        steer: bool = False,
     ) -> int:
         """Queue a prompt and return the number of its turn once it is committed.
 
         A session that is queued or starting takes prompts too. A second call with the same `key`
-        returns the first turn.
+        returns the first turn. With `steer` the words go to the running turn at once, and its
+        number is returned; where none runs they are a prompt like any other.
 
         Raises:
             MessageInvalid: it is empty.
             SessionOver: the session has no process and none is coming. Nothing was queued.
+            SteerUnsupported: the running turn takes no words. Nothing was queued.
         """
         check_message(text)
         ledger = await self.ledger(session)
+
+        async def submit() -> int:
+            live = steerable(ledger, self._live.get(session)) if steer else None
+            if live is None:
+                return await self._submit(ledger, text, key=key, sender=sender, replace=replace)
+            turn, ticket = live.steer(text, key=key, sender=sender)
+            await ticket.wait()
+            return turn
+
         if key is None:
-            return await self._submit(ledger, text, key=None, sender=sender, replace=replace)
+            return await submit()
         async with ledger.sending:
-            known = await self._turn_of(session, key)
-            if known is not None:
-                return known
-            return await self._submit(ledger, text, key=key, sender=sender, replace=replace)
+            known = await turn_of(self._stage.store, session, key)
+            return known if known is not None else await submit()
 
     async def _submit(
         self, ledger: Ledger, text: str, *, key: str | None, sender: str | None, replace: bool
@@ -455,15 +466,6 @@ class Supervisor:
             raise SessionOver(record.id, record.state, record.reason)
         await ticket.wait()
         return turn
-
-    async def _turn_of(self, session: str, key: str) -> int | None:
-        after = 0
-        while page := await self._stage.store.events(session, after=after, kinds=("turn-queued",)):
-            after = page[-1].seq
-            for event in page:
-                if isinstance(event.fact, TurnQueued) and event.fact.key == key:
-                    return event.fact.turn
-        return None
 
     def running(self, ledger: Ledger) -> LiveSession:
         """Return the live session behind a ledger.
