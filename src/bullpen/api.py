@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import anyio
 import anyio.to_thread
 
 from bullpen import git
@@ -22,10 +23,12 @@ from bullpen.errors import (
     DirectoryMissing,
     LandingConflict,
     NothingToLand,
+    RequestInvalid,
     WorktreeGone,
 )
 from bullpen.landing import Landed, land
 from bullpen.model.fact import (
+    Deed,
     Event,
     LandingRefused,
     WorkCommitted,
@@ -34,9 +37,13 @@ from bullpen.model.fact import (
 from bullpen.model.home import Home
 from bullpen.model.session import SessionRecord
 from bullpen.model.wanted import NewSession
+from bullpen.policy.files import fresh_id, make_rule
+from bullpen.policy.judge import Verdict
+from bullpen.policy.rule import Effect, Rule, Scope
 from bullpen.process import Watcher
 from bullpen.sessions import doctor, prune, reading, roster
 from bullpen.sessions.answering import Answer
+from bullpen.sessions.approvals import Approval, deed_of, found, listed, rule_for
 from bullpen.sessions.hub import Hub
 from bullpen.sessions.judging import Judge, Policies
 from bullpen.sessions.launch import VERSION, mode_of
@@ -195,6 +202,93 @@ class Bullpen:
             request = asks[0].request
         await live.answer(request, Answer(**answer)).wait()
         return ledger.record
+
+    # ---- leave --------------------------------------------------------------------------
+
+    async def approvals(self) -> list[Approval]:
+        """Return everything agents wait for, over all sessions, oldest first."""
+        live = [one for one in await self.sessions() if one.asks]
+        return listed(live, self._stage.policies)
+
+    async def await_approvals(self, *, known: Sequence[str], timeout: float) -> list[Approval]:
+        """Return everything agents wait for once it is other than `known`, or after `timeout`."""
+        with self._stage.hub.listening(None) as listener, anyio.move_on_after(timeout):
+            while not self.is_draining:
+                now = await self.approvals()
+                if [one.id for one in now] != list(known):
+                    return now
+                await listener.wait()
+        return await self.approvals()
+
+    async def approve(
+        self, name: str, *, allow: bool, always: bool = False, reason: str = ""
+    ) -> SessionRecord:
+        """Allow or deny the open permission with that short name.
+
+        With `always` a rule of the session decides such deeds from now on; see `policy_list`.
+
+        Raises:
+            AskNotFound: nothing open has that name; it may be answered already.
+            RequestInvalid: `always` was asked for a deed no rule could single out.
+        """
+        record, ask = found(await self.sessions(), name)
+        effect = Effect.ALLOW if allow else Effect.DENY
+        if always:
+            deed, place = deed_of(ask), record.path or record.directory
+            rule = rule_for(deed, effect, name=fresh_id(set()), place=place, now=time.time())
+            if rule is None:
+                raise RequestInvalid("no rule could single this deed out; answer it once")
+            self._stage.policies.add(rule, session=record.id)
+        return await self.answer(record.id, request=ask.request, allow=allow, reason=reason)
+
+    async def rules(self, session: str | None = None) -> list[tuple[Rule, Path]]:
+        """Return every rule that holds for `session`, or for all, with the file it stands in."""
+        record = None if session is None else await self.session(session)
+        policies = self._stage.policies
+        policies.rules(record)
+        return [
+            (one, source.file)
+            for source in policies.sources(record)
+            for one in policies.read(source)
+        ]
+
+    async def add_rule(self, fields: dict[str, Any], *, session: str | None = None) -> Rule:
+        """Write a rule; it holds at once.
+
+        Raises:
+            RequestInvalid: it does not say what a rule must.
+            PolicyInvalid: the file it belongs to is not whole.
+        """
+        scope = Scope.GLOBAL if session is None else Scope.SESSION
+        if session is not None:
+            await self.session(session)
+        taken = {one.id for one, _ in await self.rules(session)}
+        given = {"id": fresh_id(taken), "added_at": time.time(), **fields}
+        if given["id"] in taken:
+            raise RequestInvalid(f"there is a rule {given['id']!r} already")
+        try:
+            rule = make_rule(given, scope=scope)
+        except ValueError as fault:
+            raise RequestInvalid(str(fault)) from fault
+        self._stage.policies.add(rule, session=session)
+        return rule
+
+    async def remove_rule(self, name: str) -> Path:
+        """Take a rule out and return the file it stood in; raises `RuleUnknown`."""
+        return self._stage.policies.remove(name, records=await self.sessions())
+
+    async def judge(
+        self, deed: Deed, *, session: str | None = None, place: str | None = None
+    ) -> Verdict:
+        """Return what the rules say of a deed in a session, or in a directory."""
+        record = None if session is None else await self.session(session)
+        if record is None and place is not None:
+            record = SessionRecord(id="none", agent="none", directory=place)
+        return self._stage.policies.verdict(record, deed)
+
+    def audit(self, *, limit: int) -> list[dict[str, object]]:
+        """Return the last changes of rules."""
+        return self._stage.policies.audit(limit=limit)
 
     async def wait(
         self,

@@ -80,14 +80,11 @@ class Policies:
         Raises:
             PolicyInvalid: a file is not whole.
         """
-        found: list[Rule] = []
-        for source in self.sources(record):
-            for rule in self._read(source):
-                if rule.workspace is None or _is_in(record, rule.workspace):
-                    found.append(rule)
-        return found
+        found = [rule for source in self.sources(record) for rule in self.read(source)]
+        return [one for one in found if one.workspace is None or _is_in(record, one.workspace)]
 
-    def _read(self, source: Source) -> list[Rule]:
+    def read(self, source: Source) -> list[Rule]:
+        """Return the rules of one file as it is now; raises `PolicyInvalid`."""
         stamp = _stamp(source.file)
         kept = self._kept.get(source)
         if kept is None or kept.stamp != stamp:
