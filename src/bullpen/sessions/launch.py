@@ -27,7 +27,7 @@ from bullpen.model.agent import AgentProfile, LaunchMode
 from bullpen.model.fact import AgentLaunched, LaunchIntended, LoginRequired, SessionCreated
 from bullpen.model.session import SessionState
 from bullpen.process import Journal, spawn, whole_environment
-from bullpen.sessions import placing
+from bullpen.sessions import placing, rehearsing
 from bullpen.sessions.ledger import Ledger
 from bullpen.sessions.live import LiveSession
 from bullpen.sessions.stage import Stage
@@ -141,6 +141,14 @@ async def _start(
     argv = command_of(profile, mode=mode, python=sys.executable, package=package, launch=said)
     journal = journal_of(stage, session)
     offset = journal.prepare(run=run)
+    if wanted.rehearsal is not None:
+        argv = rehearsing.wrapped(
+            argv,
+            profile=profile,
+            script=wanted.rehearsal,
+            folder=journal.folder,
+            directory=placing.working_directory(ledger.record),
+        )
     write_meta(journal, session=session, run=run, wanted=wanted, profile=profile)
     # The intent stands in the store before the process exists, and the process carries the
     # session and run in its environment: a crash in between can neither lose nor double it.
@@ -152,7 +160,8 @@ async def _start(
     marks = {"BULLPEN_SESSION": session, "BULLPEN_RUN": str(run)}
     environment = whole_environment(
         stage.environment,
-        passes=profile.passes,
+        # A rehearsal must not get at the user's own keys.
+        passes=profile.passes if wanted.rehearsal is None else (),
         sets=own,
         user=wanted.environment | marks | {"BULLPEN_HOME": str(stage.home.folder)},
     )

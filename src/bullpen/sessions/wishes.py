@@ -15,6 +15,7 @@ from bullpen.sessions import placing
 from bullpen.sessions.launch import mode_of
 from bullpen.sessions.ledger import check_storable
 from bullpen.sessions.names import is_valid, propose
+from bullpen.sessions.rehearsing import check_script, check_supported
 from bullpen.sessions.stage import Stage
 
 
@@ -50,6 +51,10 @@ class Wishes:
         profile = self._stage.catalog.find(wanted.agent)
         mode_of(profile, wanted.mode)
         self._check_policy(wanted)
+        if wanted.rehearsal is not None:
+            check_supported(profile)
+            environment = self._stage.environment
+            await check_script(Path(wanted.rehearsal), environment=environment)
         directory = check_directory(Path(wanted.directory))
         if wanted.prompt is not None:
             check_message(wanted.prompt)

@@ -1,0 +1,1 @@
+"""Running a real agent against the scripted model: a private home, dummy keys, no other host."""
