@@ -5,7 +5,9 @@
 Copies `examples/shop` to a temporary folder, makes it a git repository, gives each brief of
 `examples/briefs` to an agent in a worktree of its own, lands the three branches and runs the
 repository's tests on the result. AGENT=claude (or any other name that `bullpen agents` shows as
-found) uses a real agent, with your login and at your cost; MODE=ask makes it ask first.
+found) uses the real program in a rehearsal: its model is a script made of the same briefs, so it
+costs nothing and reaches no other host. MODEL=real asks its real model, with your login and at your
+cost; MODE=ask makes it ask first.
 
 Repositories, configuration and sessions of yours are not touched: the demo has a service and a
 state folder of its own, and ends and removes both. `--keep` leaves the folder for you to look at.
@@ -21,6 +23,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import rehearsal
+
+from bullpen.testing import install
 
 EXAMPLES = Path(__file__).resolve().parent
 GIT_SETTINGS = {
@@ -41,6 +47,7 @@ class Demo:
         self.repo = folder / "shop"
         self.agent = agent
         self.mode = mode
+        self.is_rehearsed = agent not in ("demo", "shell") and os.environ.get("MODEL") != "real"
         self.environment = environment(folder, agent)
         beside = Path(sys.executable).with_name("bullpen")
         self.bullpen = [str(beside)] if beside.exists() else [sys.executable, "-m", "bullpen"]
@@ -55,6 +62,10 @@ class Demo:
         heading(f"Three sessions of the agent {self.agent!r}, each in a git worktree of its own")
         words = ["run", *map(str, briefs), "--agent", self.agent, "--mode", self.mode]
         words += ["--in", "worktree", "--land"]
+        if self.is_rehearsed:
+            script = self.folder / "rehearsal.yaml"
+            script.write_text(rehearsal.script_of(briefs))
+            words += ["--rehearse", str(script)]
         self.call(
             [*self.bullpen, *words],
             say=f"bullpen run examples/briefs/*.md {' '.join(words[len(briefs) + 1 :])}",
@@ -134,6 +145,11 @@ def environment(folder: Path, agent: str) -> dict[str, str]:
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         kept.pop(name, None)
     kept["BULLPEN_HOME"] = str(folder / "state")
+    if agent in install.pins() and shutil.which(agent, path=kept.get("PATH")) is None:
+        print(f"{agent} is not on PATH: fetching a copy for rehearsals, once", flush=True)
+        found = install.install(agent)
+        kept |= found.environment
+        kept["PATH"] = os.pathsep.join([*map(str, found.path), kept.get("PATH", os.defpath)])
     if agent == "demo":
         home = folder / "home"
         home.mkdir()

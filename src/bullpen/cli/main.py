@@ -47,6 +47,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "remove": ("bullpen.cli.ending", "remove", "forget sessions and remove their worktrees"),
     "diff": ("bullpen.cli.landing", "diff", "print what a session changed"),
     "land": ("bullpen.cli.landing", "land", "merge a session's branch"),
+    "rehearse": ("bullpen.cli.rehearse", "rehearse", "try a real agent with a scripted model"),
     "agents": ("bullpen.cli.machine", "agents", "list the agents of the catalog"),
     "doctor": ("bullpen.cli.machine", "doctor", "look for what is wrong, and mend it"),
     "prune": ("bullpen.cli.machine", "prune", "free what old sessions hold"),

@@ -46,6 +46,16 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", metavar="REF", help="where the branches begin (default: HEAD)")
     parser.add_argument("--mode", choices=MODES, help="how much it may do unasked")
     parser.add_argument("--model", metavar="M", help="the agent's model")
+    parser.add_argument(
+        "--rehearse", metavar="SCRIPT", help="let a model of ours answer from SCRIPT, at no cost"
+    )
+    parser.add_argument("--policy", metavar="FILE", help="policy rules for these sessions alone")
+    parser.add_argument(
+        "--budget-usd",
+        metavar="USD",
+        type=float,
+        help="for each: stop after the turn that reaches it",
+    )
     parser.add_argument("--title", metavar="T", help="title of the sessions")
     parser.add_argument("--setup", metavar="COMMAND", help="run this in each new worktree first")
     parser.add_argument(
@@ -180,6 +190,9 @@ def _wanted(args: argparse.Namespace) -> dict[str, Any]:
         "mode": args.mode,
         "model": args.model,
         "setup": args.setup,
+        "rehearsal": absolute(args.rehearse) if args.rehearse else None,
+        "policy": absolute(args.policy) if args.policy else None,
+        "budget_usd": args.budget_usd,
         "labels": dict(args.label),
         "parent": os.environ.get("BULLPEN_SESSION"),
     }

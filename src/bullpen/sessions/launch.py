@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import Callable
@@ -142,6 +143,7 @@ async def _start(
     journal = journal_of(stage, session)
     offset = journal.prepare(run=run)
     if wanted.rehearsal is not None:
+        _must_exist(stage, profile, argv[0])
         argv = rehearsing.wrapped(
             argv,
             profile=profile,
@@ -187,6 +189,14 @@ async def _start(
         await child.reap(grace=0)
         child.close()
         raise
+
+
+def _must_exist(stage: Stage, profile: AgentProfile, program: str) -> None:
+    """Find out before the launcher would, whose own words are hard to read."""
+    path = stage.environment.get("PATH", os.defpath)
+    if shutil.which(program, path=path) is None:
+        hint = f"install it: {profile.install_hint}" if profile.install_hint else ""
+        raise ProgramNotFound(program, path, hint)
 
 
 def own_environment(

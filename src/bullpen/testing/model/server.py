@@ -179,12 +179,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log", type=Path, help="folder for what is asked")
     parser.add_argument("--check", action="store_true", help="read the script and do nothing else")
+    parser.add_argument("--prompt", action="store_true", help="with --check: print its prompt")
     args = parser.parse_args(argv)
     try:
         script = read_script(args.script.read_text("utf-8")) if args.script else Script()
     except (ScriptInvalid, OSError, UnicodeDecodeError) as fault:
         print(f"{args.script}: {fault}", file=sys.stderr)  # noqa: T201 - a program's error
         return 2
+    if args.check and args.prompt:
+        print(script.prompt)  # noqa: T201 - what was asked for
     if not args.check:
         serve(script, port=args.port, log=Log(args.log))
     return 0
@@ -197,7 +200,7 @@ def serve(script: Script, *, port: int, log: Log) -> None:
     listener.bind(("127.0.0.1", port))
     config = uvicorn.Config(
         Model(script, log=log).app(),
-        log_level="warning",
+        log_level="critical",
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=0,
