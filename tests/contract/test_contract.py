@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 import bullpen
+from bullpen.api import Bullpen
 from bullpen.errors import BullpenError, HandshakeRefused, ModeUnsupported
 from bullpen.model.session import OVER, SessionState, TurnState
 from bullpen.process import marked
@@ -222,7 +223,7 @@ async def test_two_sessions_work_at_once(stage: World, agent: str):
         assert [await said(pen, name) for name in ("one", "two")] == ["one here", "two here"]
 
 
-async def _one_of_two(pen: bullpen.api.Bullpen, stage: World, agent: str, name: str) -> None:
+async def _one_of_two(pen: Bullpen, stage: World, agent: str, name: str) -> None:
     await begin(pen, stage, agent, id=name)
     await told(pen, f"%%text {name} here", id=name)
 
