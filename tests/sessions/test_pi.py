@@ -140,6 +140,22 @@ async def test_each_mode_asks_for_what_it_must(
         assert (world.work / "made").exists() == made
 
 
+@pytest.mark.parametrize("path", ["../out", "link/out", ".git/hooks/x", "sub/.pi/x.ts", "~/out"])
+async def test_free_edits_end_at_the_working_directory(world: World, model: Model, path: str):
+    (world.work / "link").symlink_to(world.folder)
+    async with world.host() as bullpen:
+        wish = world.wish(agent="pi", mode="edit", prompt=f"%%write path={path}")
+        record, _ = await bullpen.create(wish)
+        record = await settled(bullpen, record.id)
+        if record.asks:
+            # Else a policy of the host has refused it already.
+            await bullpen.answer(record.id, allow=False)
+            await settled(bullpen, record.id)
+        [asked] = await facts(bullpen, record.id, PermissionAsked)
+        assert asked.deed is not None
+        assert not Path(asked.deed.paths[0]).exists()
+
+
 async def test_the_mode_can_be_changed_on_the_way(world: World, model: Model):
     async with world.host() as bullpen:
         record, _ = await bullpen.create(world.wish(agent="pi", mode="ask"))
