@@ -118,7 +118,7 @@ async def test_a_refusal_reaches_the_model_with_its_reason(world: World, model: 
         ("plan", "%%bash touch made", True, True),
         ("ask", "%%write path=made", True, True),
         ("ask", "%%bash touch made", True, True),
-        ("ask", "%%tool ls {}", False, False),
+        ("ask", '%%tool read {"path": "."}', False, False),
         ("edit", "%%write path=made", False, True),
         ("edit", "%%bash touch made", True, True),
         ("bypass", "%%bash touch made", False, True),
