@@ -327,6 +327,15 @@ def test_what_settles_before_the_prompt_was_taken_is_another_run():
     assert hear(dialect, type="agent_settled")[-1] == TurnEnded(turn=1, stop="end_turn")
 
 
+def test_an_interrupt_before_the_run_began_is_given_again_when_it_does():
+    dialect = opened()
+    dialect.order(Prompt(turn=1, text="go"))
+    dialect.order(Interrupt(turn=1))
+    hear(dialect, id="prompt:1", type="response", success=True)
+    again = [line["type"] for line in written(dialect, type="agent_start")]
+    assert again == ["clear_queue", "abort"]
+
+
 def test_a_prompt_that_is_refused_fails_its_turn():
     dialect = opened()
     dialect.order(Prompt(turn=1, text="go"))

@@ -43,7 +43,15 @@ def settle(world: World, name: str, model: Model) -> None:
     folders = [str(folder) for folder in found.path]
     world.environment["PATH"] = os.pathsep.join([*folders, world.environment["PATH"]])
     dead = "http://127.0.0.1:9"
-    more = {"HTTPS_PROXY": dead, "HTTP_PROXY": dead, "NO_PROXY": "127.0.0.1,localhost"}
+    # Some keep what they compiled among temporary files.
+    scratch = world.folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    more = {
+        "TMPDIR": str(scratch),
+        "HTTPS_PROXY": dead,
+        "HTTP_PROXY": dead,
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
     said = profile.rehearsal.environment.items()
     world.agents[name] = more | found.environment | {k: _filled(v, parts) for k, v in said}
 

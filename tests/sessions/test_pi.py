@@ -29,6 +29,13 @@ from kit.real import settle
 from kit.world import World, all_events, ask, eventually, until
 
 F = TypeVar("F")
+LATER = """
+export default function (pi: any) {
+  pi.on("session_start", async () => {
+    setTimeout(() => pi.sendUserMessage("%%text by myself"), 500);
+  });
+}
+"""
 
 
 @pytest.fixture
@@ -36,10 +43,6 @@ def model(world: World, tmp_path: Path) -> Generator[Model]:
     """A scripted model, and pi pointed at it."""
     with running_model(tmp_path / "model") as running:
         settle(world, "pi", running)
-        scratch = tmp_path / "scratch"
-        scratch.mkdir()
-        # pi keeps what it compiled there.
-        world.agents["pi"]["TMPDIR"] = str(scratch)
         yield running
 
 
@@ -115,7 +118,7 @@ async def test_a_refusal_reaches_the_model_with_its_reason(world: World, model: 
         ("plan", "%%bash touch made", True, True),
         ("ask", "%%write path=made", True, True),
         ("ask", "%%bash touch made", True, True),
-        ("ask", "%%tool ls {}", False, False),
+        ("ask", '%%tool read {"path": "."}', False, False),
         ("edit", "%%write path=made", False, True),
         ("edit", "%%bash touch made", True, True),
         ("bypass", "%%bash touch made", False, True),
@@ -135,6 +138,22 @@ async def test_each_mode_asks_for_what_it_must(
         assert record.turn.state is TurnState.DONE
         assert bool(await facts(bullpen, record.id, PermissionAsked)) == asked
         assert (world.work / "made").exists() == made
+
+
+@pytest.mark.parametrize("path", ["../out", "link/out", ".git/hooks/x", "sub/.pi/x.ts", "~/out"])
+async def test_free_edits_end_at_the_working_directory(world: World, model: Model, path: str):
+    (world.work / "link").symlink_to(world.folder)
+    async with world.host() as bullpen:
+        wish = world.wish(agent="pi", mode="edit", prompt=f"%%write path={path}")
+        record, _ = await bullpen.create(wish)
+        record = await settled(bullpen, record.id)
+        if record.asks:
+            # Else a policy of the host has refused it already.
+            await bullpen.answer(record.id, allow=False)
+            await settled(bullpen, record.id)
+        [asked] = await facts(bullpen, record.id, PermissionAsked)
+        assert asked.deed is not None
+        assert not Path(asked.deed.paths[0]).exists()
 
 
 async def test_the_mode_can_be_changed_on_the_way(world: World, model: Model):
@@ -299,11 +318,10 @@ async def test_a_conversation_comes_back_after_its_agent_was_killed(world: World
 async def test_a_conversation_that_was_never_prompted_comes_back(world: World, model: Model):
     async with world.host() as bullpen:
         record, _ = await bullpen.create(world.wish(agent="pi"))
-        before = record.agent_session
         await bullpen.stop(record.id)
         record = await bullpen.resume(record.id, prompt="%%text first words")
         record = await settled(bullpen, record.id)
-        assert (record.agent_session, record.last_line) == (before, "first words")
+        assert record.last_line == "first words"
 
 
 async def test_a_turn_goes_on_while_no_service_runs(world: World, model: Model):
@@ -329,6 +347,20 @@ async def test_a_permission_is_still_open_for_the_next_service(world: World, mod
         await bullpen.answer(record.id, allow=True)
         record = await settled(bullpen, record.id)
         assert (world.work / "hello.txt").read_text() == "hello\n"
+
+
+async def test_a_run_an_extension_began_is_a_turn_of_its_own(world: World, model: Model):
+    folder = Path(world.environment["HOME"]) / ".pi" / "agent" / "extensions"
+    folder.mkdir(parents=True)
+    (folder / "later.ts").write_text(LATER)
+    async with world.host() as bullpen:
+        record, _ = await bullpen.create(world.wish(agent="pi"))
+        record = await until(bullpen, record.id, lambda one: one.last_line == "by myself")
+        record = await settled(bullpen, record.id)
+        assert record.turn is not None
+        assert (record.turn.is_foreign, record.turn.stop) == (True, "end_turn")
+        assert (await bullpen.log(record.id))[0].text == "%%text by myself"
+        assert (await ask(bullpen, record.id, "%%text as told")).last_line == "as told"
 
 
 async def test_what_pi_does_is_told_in_a_file(world: World, model: Model):

@@ -270,6 +270,7 @@ class PiDialect:
 
     def _hear_start(self, _message: dict[str, Any]) -> Heard:
         turn = self._state.turn
+        self._state.foreign = turn is None
         if turn is None or not turn.accepted:
             return Heard([])
         turn.started = True

@@ -66,6 +66,8 @@ class State(msgspec.Struct, omit_defaults=True):
     settles: bool = True
     """This pi says when nothing follows by itself; an older one only when a run ends."""
     turn: Running | None = None
+    foreign: bool = False
+    """A run began that no prompt of ours asked for, and nothing was said in it yet."""
     steers: int = 0
     """Words added to the running turn so far."""
     messages: int = 0

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-from bullpen.agents.dialect import Heard
+from bullpen.agents.dialect import FOREIGN_TURN, Heard
 from bullpen.agents.limit_text import read_limit
 from bullpen.agents.pi_asks import cancel_all
 from bullpen.agents.pi_state import Running, Spent, State
@@ -28,6 +28,7 @@ from bullpen.model.fact import (
     ToolChanged,
     TurnEnded,
     TurnFailed,
+    TurnTyped,
     UsageReported,
 )
 
@@ -47,10 +48,17 @@ _COUNTS: Final = (
 def hear_message_start(state: State, message: dict[str, Any]) -> list[AgentFact]:
     """Take a `message_start`: the model begins to answer."""
     said = dict_of(message.get("message")) or {}
-    if said.get("role") == "assistant":
+    role = said.get("role")
+    if role == "assistant":
         state.messages += 1
         state.streamed = False
-    return []
+    if not state.foreign or state.turn is not None or role not in ("user", "assistant"):
+        return []
+    state.foreign = False
+    state.begin_turn(FOREIGN_TURN)
+    state.turn = Running(FOREIGN_TURN, accepted=True, started=True)
+    text = words_of(said.get("content")) if role == "user" else ""
+    return [TurnTyped(text=text, by="extension")]
 
 
 def hear_message_update(state: State, message: dict[str, Any]) -> list[AgentFact]:
@@ -165,6 +173,7 @@ def hear_agent_end(state: State, message: dict[str, Any]) -> Heard:
 def hear_settled(state: State) -> Heard:
     """Take an `agent_settled`: nothing follows by itself any more."""
     state.settles = True
+    state.foreign = False
     turn = state.turn
     # Before it took the prompt, pi can only speak of a run that was not ours.
     return Heard([]) if turn is None or not turn.accepted else end_turn(state, turn)

@@ -200,7 +200,7 @@ class TurnTyped(Fact, frozen=True):
 
     text: str
     by: str = "terminal"
-    """`terminal` or `goal`."""
+    """`terminal`, `goal` or `extension`."""
 
 
 class GoalReported(Fact, frozen=True):

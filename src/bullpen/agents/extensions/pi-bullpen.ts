@@ -5,7 +5,8 @@
  * Asking. `BULLPEN_MODE` (or the command `/bullpen-mode MODE`) is one of
  *   plan    write, edit and their like are refused; everything else that may change things is asked
  *   ask     everything but reading is asked about (also when the mode is missing or unknown)
- *   edit    write and edit are free; everything else that may change things is asked about
+ *   edit    write and edit are free below the working directory, but for what lies in a `.git` or
+ *           `.pi` folder; everything else that may change things is asked about
  *   bypass  nothing is asked
  * Reading is `read`, `grep`, `find` and `ls` as pi brings them; a tool of that name that another
  * extension brought is asked about like any other. The question is a `select`: over RPC its title
@@ -32,10 +33,10 @@
  * note)`: POST /v1/sessions/SESSION/goal/report on that unix socket, body {status, note}.
  */
 
-import { appendFileSync } from "node:fs";
+import { appendFileSync, realpathSync } from "node:fs";
 import { request } from "node:http";
 import { homedir } from "node:os";
-import { join, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const MODES = ["plan", "ask", "edit", "bypass"];
@@ -71,6 +72,23 @@ function meant(path: string, cwd: string): string {
 function pathsOf(input: any, cwd: string): string[] {
   const found = [input?.path, input?.file_path].filter((one) => typeof one === "string");
   return found.map((one) => meant(one, cwd));
+}
+
+/** A path without symbolic links, as far as it exists. */
+function real(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    const above = dirname(path);
+    return above === path ? path : join(real(above), basename(path));
+  }
+}
+
+/** Whether a file may be changed where edits are free. What git and pi run by themselves may not. */
+function isFree(path: string, cwd: string): boolean {
+  const parts = relative(real(cwd), real(path)).split(sep);
+  if (parts[0] === ".." || resolve(cwd, path) === resolve(cwd)) return false;
+  return !parts.some((part) => [".git", ".pi"].includes(part.toLowerCase()));
 }
 
 function howItEnded(messages: any[] | undefined): { stop?: string; error?: string } {
@@ -113,14 +131,15 @@ export default function (pi: any) {
   }
 
   /** What becomes of a call: true is free, a text refuses, undefined has to be asked. */
-  function ruled(tool: string, key: string): true | string | undefined {
+  function ruled(tool: string, key: string, paths: string[], cwd: string) {
     if (mode === "bypass" || OURS.has(tool)) return true;
     const builtin = isBuiltin(tool);
     if (READS.has(tool) && builtin) return true;
     if (mode === "plan" && EDITS.has(tool)) {
       return "This session only plans: nothing may be changed. Say what you would do instead.";
     }
-    if (mode === "edit" && EDITS.has(tool) && builtin) return true;
+    const isPlain = EDITS.has(tool) && builtin && paths.length === 1;
+    if (mode === "edit" && isPlain && isFree(paths[0], cwd)) return true;
     return always.has(key) ? true : undefined;
   }
 
@@ -140,13 +159,13 @@ export default function (pi: any) {
     const tool = String(event.toolName);
     const isShell = typeof event.input?.command === "string";
     const key = isShell ? `${tool} ${event.input.command}` : tool;
-    const rule = ruled(tool, key);
+    const paths = pathsOf(event.input, ctx.cwd);
+    const rule = ruled(tool, key, paths, ctx.cwd);
     if (rule === true) return undefined;
     if (rule !== undefined) return { block: true, reason: rule };
     if (!ctx.hasUI) return { block: true, reason: "Refused: there is nobody to ask." };
     const { toolCallId: call, input } = event;
     const asked = JSON.stringify(input);
-    const paths = pathsOf(input, ctx.cwd);
     signal("permission_asked", { call, tool, input, paths });
     const answer = await ask(event, ctx, paths);
     const isSame = JSON.stringify(event.input) === asked;
