@@ -19,6 +19,7 @@ from bullpen.agents.catalog import Catalog
 from bullpen.agents.dialect import AnyOrder, SetMode, SetModel
 from bullpen.errors import (
     AskNotFound,
+    BudgetSpent,
     BullpenError,
     DirectoryMissing,
     LandingConflict,
@@ -35,7 +36,7 @@ from bullpen.model.fact import (
     WorkLanded,
 )
 from bullpen.model.home import Home
-from bullpen.model.session import SessionRecord
+from bullpen.model.session import Limit, SessionRecord
 from bullpen.model.wanted import NewSession
 from bullpen.policy.files import fresh_id, make_rule
 from bullpen.policy.judge import Verdict
@@ -44,11 +45,16 @@ from bullpen.process import Watcher
 from bullpen.sessions import doctor, prune, reading, roster
 from bullpen.sessions.answering import Answer
 from bullpen.sessions.approvals import Approval, deed_of, found, listed, rule_for
+from bullpen.sessions.costing import Sum, day_start, entries, summed
+from bullpen.sessions.goals import Goals
 from bullpen.sessions.hub import Hub
 from bullpen.sessions.judging import Judge, Policies
 from bullpen.sessions.launch import VERSION, mode_of
+from bullpen.sessions.lifting import Lifter
+from bullpen.sessions.limits import Limits
 from bullpen.sessions.placing import check_repository
 from bullpen.sessions.settings import config_folder, load
+from bullpen.sessions.spending import Prices, Spending
 from bullpen.sessions.stage import Stage
 from bullpen.sessions.supervisor import Supervisor
 from bullpen.sessions.waiting import Doorbell, Waited, carry_out, wait_for
@@ -58,9 +64,15 @@ from bullpen.store import Store
 class Bullpen:
     """Everything that runs on this host."""
 
-    def __init__(self, stage: Stage, supervisor: Supervisor) -> None:
+    def __init__(
+        self, stage: Stage, supervisor: Supervisor, *, limits: Limits, spending: Spending
+    ) -> None:
         self._stage = stage
         self._supervisor = supervisor
+        self._limits = limits
+        self._spending = spending
+        self.lifter = Lifter(stage, supervisor)
+        """Verbs about limits, goals and budgets."""
         self._bell = Doorbell(stage.hub)
         self.started_at = time.time()
 
@@ -83,19 +95,29 @@ class Bullpen:
             )
             watcher = await stack.enter_async_context(Watcher.open())
             policies = Policies(home, config=folder, user_home=environment.get("HOME", "/"))
+            catalog, hub = Catalog.load(folder / "agents"), Hub()
+            limits = Limits(settings.limits, catalog, hub)
+            spending = Spending(Prices.load(folder / "prices.toml"), settings.budget)
             stage = Stage(
                 policies=policies,
-                reflexes=(Judge(policies),),
+                reflexes=(Judge(policies), limits, spending, Goals()),
                 home=home,
                 store=store,
-                hub=Hub(),
+                hub=hub,
                 watcher=watcher,
-                catalog=Catalog.load(folder / "agents"),
+                catalog=catalog,
                 settings=settings,
                 environment=dict(environment),
             )
+            today = day_start(time.time())
+            ledger = await entries(store, await store.records(), since=today)
+            spending.begin(sum(one.usd or 0.0 for one in ledger))
             supervisor = await stack.enter_async_context(Supervisor.open(stage))
-            yield cls(stage, supervisor)
+            bullpen = cls(stage, supervisor, limits=limits, spending=spending)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            tasks.start_soon(limits.keep, bullpen.lifter)
+            yield bullpen
 
     @property
     def store(self) -> Store:
@@ -118,8 +140,11 @@ class Bullpen:
     # ---- sessions -----------------------------------------------------------------------
 
     async def create(self, wanted: NewSession, *, wait: bool = True) -> tuple[SessionRecord, bool]:
-        """See `Supervisor.create`."""
-        return await self._supervisor.create(wanted, wait=wait)
+        """See `Supervisor.create`. With a goal the session begins with it."""
+        record, is_new = await self._supervisor.create(wanted, wait=wait)
+        if wanted.goal is not None and is_new:
+            await self.lifter.begin_goal(record.id, wanted.goal)
+        return record, is_new
 
     async def session(self, session: str) -> SessionRecord:
         """Return one session's record; raises `SessionNotFound`."""
@@ -139,7 +164,14 @@ class Bullpen:
         replace: bool = False,
         steer: bool = False,
     ) -> int:
-        """See `Supervisor.send`."""
+        """See `Supervisor.send`.
+
+        Raises:
+            BudgetSpent: a hard budget lets no turn start. Nothing was queued.
+        """
+        spent = self._spending.spent(await self.session(session))
+        if spent is not None:
+            raise BudgetSpent(session, *spent)
         return await self._supervisor.send(
             session, text, key=key, sender=sender, replace=replace, steer=steer
         )
@@ -296,6 +328,7 @@ class Bullpen:
         *,
         until_any: bool = False,
         turns: Mapping[str, int] | None = None,
+        goal: bool = False,
         timeout: float | None = None,
     ) -> Waited:
         """Wait until all (or any) of `sessions` are settled, the time is up, or we drain.
@@ -309,6 +342,7 @@ class Bullpen:
             ledgers,
             until_any=until_any,
             turns=turns or {},
+            goal=goal,
             timeout=timeout,
         )
 
@@ -426,6 +460,30 @@ class Bullpen:
             WorkLanded(target=done.target, commit=done.commit, files=done.files)
         ).wait()
         return done
+
+    # ---- money --------------------------------------------------------------------------
+
+    async def cost(self, *, by: str = "session", since: float = 0.0) -> list[Sum]:
+        """Return what was spent, added up by session, agent, model, workspace or day."""
+        records = await self._stage.store.records()
+        return summed(await entries(self._stage.store, records, since=since), by=by)
+
+    def limits(self) -> dict[str, Limit]:
+        """Return the accounts that are limited, and until when."""
+        return self._limits.limited()
+
+    async def clear_limit(self, account: str) -> list[str]:
+        """Have every session that waits for a limit of `account` try again now."""
+        waiting = [
+            one.id
+            for one in await self.sessions()
+            if one.limit is not None and one.limit.account == account
+        ]
+        if not waiting:
+            raise RequestInvalid(f"no session waits for a limit of account {account!r}")
+        for session in waiting:
+            await self.lifter.lift(session, reason="lifted by the user", go_on=True)
+        return waiting
 
     # ---- the host -----------------------------------------------------------------------
 

@@ -127,6 +127,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="mark the session for filters; may be repeated",
     )
+    parser.add_argument(
+        "--goal", metavar="OBJECTIVE", help="work until this is reached; see `bullpen goal`"
+    )
     parser.add_argument("--prompt", metavar="TEXT", help="first prompt, queued at once")
     parser.add_argument(
         "--prompt-file", metavar="PATH", help="first prompt from a file, `-` is standard input"
@@ -185,6 +188,7 @@ def creation(args: argparse.Namespace) -> dict[str, Any]:
         "fallback": args.fallback,
         "budget_usd": args.budget_usd,
         "budget_tokens": args.budget_tokens,
+        "goal": args.goal,
         "prompt": _prompt(args),
         "wait": not args.no_wait,
     }

@@ -51,8 +51,9 @@ OUTCOMES: dict[str, int] = {
     "queued": TIMEOUT,
     "starting": TIMEOUT,
     "working": TIMEOUT,
+    "limited": TIMEOUT,
 }
-"""What each outcome of a session means as an exit code. The last three are only ever seen by a
+"""What each outcome of a session means as an exit code. The last four are only ever seen by a
 `wait` whose time ran out."""
 
 _BADNESS = (DONE, NEEDS_USER, TURN_FAILED, TIMEOUT)

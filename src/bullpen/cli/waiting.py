@@ -43,6 +43,12 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--turn", metavar="N", type=count, help="wait for this turn of the one session"
     )
+    parser.add_argument(
+        "--next-turn", action="store_true", help="wait for the turn that comes after those there are"
+    )
+    parser.add_argument(
+        "--goal", action="store_true", help="wait until its goal is reached, or given up"
+    )
     add_timeout(parser)
     parser.add_argument(
         "-i", "--interval", metavar="SECONDS", help="accepted and ignored: nothing is polled"
@@ -64,6 +70,11 @@ def wait(args: argparse.Namespace) -> int:
     sessions = list(dict.fromkeys(args.sessions))
     turns = {sessions[0]: args.turn} if args.turn else {}
     wire = Wire.here()
+    if args.goal:
+        return goal_reached(wire, sessions, args)
+    if args.next_turn:
+        now = {name: wire.get(session_path(name)).get("turns", 0) for name in sessions}
+        turns = {name: number + 1 for name, number in now.items()}
     answer = settled(
         wire, sessions, timeout=args.timeout, until="any" if args.any else "all", turns=turns
     )
@@ -80,6 +91,33 @@ def wait(args: argparse.Namespace) -> int:
     shown = answer["settled"] if args.any or not answer["timed_out"] else sessions
     code = exits.worst(exits.of_outcome(outcomes[session]) for session in shown)
     return exits.TIMEOUT if answer["timed_out"] else code
+
+
+def goal_reached(wire: Wire, sessions: list[str], args: argparse.Namespace) -> int:
+    """Wait until no goal is active; 0 when all are reached, 3 when one is not.
+
+    Raises:
+        Refusal: a session has no goal.
+    """
+    end = time.monotonic() + args.timeout if args.timeout else float("inf")
+    codes: list[int] = []
+    for name in sessions:
+        found = wire.get(session_path(name, "/goal"))
+        while found.get("status", "active") == "active" and time.monotonic() < end:
+            left = min(end - time.monotonic(), _SLICE)
+            body = {"sessions": [name], "goal": True, "timeout": left}
+            record = wire.call("POST", "/v1/wait", body, repeat=True, timeout=_SLICE + _GRACE)
+            found = record["sessions"][name].get("goal") or {"status": "cleared"}
+            if record["sessions"][name]["state"] in ("stopped", "failed", "lost"):
+                break
+        status = found.get("status", "active")
+        say(f"{name} {status}" if len(sessions) > 1 else status)
+        is_open = status == "active" and time.monotonic() >= end
+        codes.append(exits.TIMEOUT if is_open else _GOALS.get(status, exits.TURN_FAILED))
+    return exits.worst(codes)
+
+
+_GOALS = {"complete": exits.DONE, "blocked": exits.NEEDS_USER}
 
 
 def _say_one(session: str, word: str, answer: Any, args: argparse.Namespace) -> None:

@@ -184,6 +184,8 @@ class LimitLeft(Fact, frozen=True):
     """The session no longer waits for a limit; `reason` is one sentence."""
 
     reason: str
+    continued_by: int | None = None
+    """The turn that goes on with the one that was cut short."""
 
 
 class GoalSet(Fact, frozen=True):
@@ -208,6 +210,23 @@ class GoalChanged(Fact, frozen=True):
     note: str = ""
     by: str = "user"
     """`user`, `agent` or `bullpen`."""
+
+
+class CostReckoned(Fact, frozen=True):
+    """A turn cost `usd`, which the agent did not say of that turn itself."""
+
+    turn: int
+    usd: float
+    model: str = ""
+    source: str = ""
+    """`agent`: the difference of what it says of the session; else the price table."""
+
+
+class BudgetChanged(Fact, frozen=True):
+    """The session's hard budget is now this; None is none."""
+
+    usd: float | None = None
+    tokens: int | None = None
 
 
 class BudgetReached(Fact, frozen=True):

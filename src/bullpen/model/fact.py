@@ -16,7 +16,9 @@ from bullpen.model.done import (
     AgentEnded,
     AgentLaunched,
     AskAnswered,
+    BudgetChanged,
     BudgetReached,
+    CostReckoned,
     DeliveryDoubted,
     GoalChanged,
     GoalSet,
@@ -88,6 +90,7 @@ __all__ = [
     "AnyFact",
     "AskAnswered",
     "AskWithdrawn",
+    "BudgetChanged",
     "BudgetReached",
     "Choice",
     "CommandsOffered",
@@ -95,6 +98,7 @@ __all__ = [
     "ConversationClosed",
     "ConversationOpened",
     "ConversationsListed",
+    "CostReckoned",
     "Deed",
     "DeliveryDoubted",
     "Event",
@@ -209,7 +213,9 @@ OwnFact = (
     | LimitLeft
     | GoalSet
     | GoalChanged
+    | BudgetChanged
     | BudgetReached
+    | CostReckoned
     | AskAnswered
     | SessionRenamed
     | WorkCommitted

@@ -105,6 +105,8 @@ class Turn(msgspec.Struct, kw_only=True, omit_defaults=True):
     delivered: bool = False
     interrupted: bool = False
     """True once somebody asked to end it."""
+    tools: int = 0
+    """Tool calls in it."""
     is_foreign: bool = False
     """True when it did not come from us; see `TurnTyped`."""
     doubted: bool = False
@@ -158,6 +160,19 @@ class Goal(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Turns that were run for it."""
     used_tokens: int = 0
     used_usd: float = 0.0
+    idle_turns: int = 0
+    """Turns one after the other in which no tool was used."""
+    failed_turns: int = 0
+
+
+class Budget(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a session may spend; see `BudgetReached`."""
+
+    usd: float | None = None
+    tokens: int | None = None
+    is_spent: bool = False
+    """True once a hard budget of the session is reached: no turn starts any more."""
+    is_warned: bool = False
 
 
 class Spent(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -228,6 +243,16 @@ class SessionRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     limit: Limit | None = None
     goal: Goal | None = None
     spent: Spent | None = None
+    budget: Budget | None = None
+    fallback: str | None = None
+    limits_in_a_row: int = 0
+    """Limits reached since a turn last ended well; guesses get longer with it."""
+    continued: dict[int, int] = {}
+    """Turns that were cut short by a limit, and the turns that go on with them."""
+    cost_counted: float | None = None
+    """How much of `cost` is in `spent` already."""
+    prices_itself: bool = False
+    """Whether the agent says of each turn what it cost."""
     used_tokens: int | None = None
     size_tokens: int | None = None
     cost: float | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from bullpen.model import tally
 from bullpen.model.fact import (
     AgentEnded,
     AgentLaunched,
@@ -43,7 +44,15 @@ from bullpen.model.fact import (
     UsageReported,
     WorkLanded,
 )
-from bullpen.model.session import OpenAsk, SessionRecord, SessionState, Turn, TurnState
+from bullpen.model.session import (
+    OVER,
+    Budget,
+    OpenAsk,
+    SessionRecord,
+    SessionState,
+    Turn,
+    TurnState,
+)
 
 _LAST_LINE = 200
 # Characters of the newest line kept for tables; whoever wants more reads the events.
@@ -87,6 +96,8 @@ def _created(fact: SessionCreated, event: Event) -> SessionRecord:
         interface=fact.interface,
         rehearsal=fact.rehearsal,
         policy=fact.policy,
+        fallback=fact.fallback,
+        budget=_budget(fact),
         state=SessionState.QUEUED,
         since=event.at,
         created_at=event.at,
@@ -95,10 +106,19 @@ def _created(fact: SessionCreated, event: Event) -> SessionRecord:
     )
 
 
+def _budget(fact: SessionCreated) -> Budget | None:
+    if fact.budget_usd is None and fact.budget_tokens is None:
+        return None
+    return Budget(usd=fact.budget_usd, tokens=fact.budget_tokens)
+
+
 def _moved(record: SessionRecord, fact: StateChanged, at: float) -> None:
     record.state = SessionState(fact.after)
     record.since = at
     record.reason = fact.reason
+    if record.state in OVER:
+        # Whoever brings it back wants to try again at once.
+        record.limit = None
 
 
 def _placed(record: SessionRecord, fact: PlacePrepared, _at: float) -> None:
@@ -187,6 +207,7 @@ def _ended(record: SessionRecord, fact: TurnEnded, at: float) -> None:
     if turn is not None:
         turn.state = TurnState.CANCELLED if fact.stop == "cancelled" else TurnState.DONE
         turn.stop = fact.stop
+        tally.turn_over(record, fact)
 
 
 def _failed(record: SessionRecord, fact: TurnFailed, at: float) -> None:
@@ -195,6 +216,7 @@ def _failed(record: SessionRecord, fact: TurnFailed, at: float) -> None:
         turn.state = TurnState.FAILED
         turn.error_code = fact.code
         turn.error = fact.message
+        tally.turn_over(record, fact)
 
 
 def _closing(record: SessionRecord, number: int, at: float) -> Turn | None:
@@ -269,6 +291,8 @@ def _said(record: SessionRecord, fact: MessageStreamed, at: float) -> None:
 
 def _tool(record: SessionRecord, fact: ToolCalled, at: float) -> None:
     _heard(record)
+    if record.turn is not None and record.turn.state is TurnState.RUNNING:
+        record.turn.tools += 1
     if fact.title:
         record.last_line = _line(fact.title, at_end=False)
     record.open_line = ""
@@ -363,7 +387,7 @@ _STEPS: dict[type, Callable[[SessionRecord, Any, float], None]] = {
     SessionRenamed: _renamed,
     WorkLanded: _landed,
     SessionRemoved: _removed,
-}
+} | tally.STEPS
 
 
 _OUTCOMES = {"end_turn": "completed", "cancelled": "cancelled", "refusal": "refused"}
@@ -371,7 +395,7 @@ _STATE_WORDS = {
     SessionState.QUEUED: "queued",
     SessionState.STARTING: "starting",
     SessionState.WORKING: "working",
-    SessionState.LIMITED: "working",
+    SessionState.LIMITED: "limited",
     SessionState.STOPPING: "working",
     SessionState.ASKING: "asking",
     SessionState.WAITING: "waiting",
@@ -384,8 +408,8 @@ _STATE_WORDS = {
 def outcome(record: SessionRecord) -> str:
     """Return in one word how far the session is, or how its last turn ended.
 
-    `queued starting working` go on by themselves; `asking waiting` need the user, and so does
-    `doubted`: nobody knows whether the agent got the prompt. `completed cancelled refused
+    `queued starting working limited` go on by themselves; `asking waiting` need the user, and so
+    does `doubted`: nobody knows whether the agent got the prompt. `completed cancelled refused
     truncated failed` say how the last turn ended; `idle` was never prompted; `stopped lost` have
     no process. A stopped session whose last turn ended well is `completed`.
     """
@@ -416,6 +440,14 @@ def turn_outcome(turn: Turn | None) -> str:
     )
 
 
+def last_of(record: SessionRecord, turn: int) -> int:
+    """Return the turn that goes on with `turn` at last, which is itself unless a limit cut it
+    short."""
+    while turn in record.continued:
+        turn = record.continued[turn]
+    return turn
+
+
 def settled(record: SessionRecord, *, turn: int | None = None) -> bool:
     """Whether whoever waits for the session may stop waiting.
 
@@ -436,7 +468,11 @@ def settled(record: SessionRecord, *, turn: int | None = None) -> bool:
         return True
     if record.state in (SessionState.QUEUED, SessionState.STARTING):
         return False
+    if record.limit is not None:
+        # A limit that nobody but the user can lift is for the user to know.
+        return record.limit.until <= 0
     if turn is not None:
+        turn = last_of(record, turn)
         if turn in record.queue or turn > record.turns:
             return False
         now = record.turn

@@ -42,6 +42,8 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     budget_usd: float | None = None
     """Hard budget of the session; None is the settings' default."""
     budget_tokens: int | None = None
+    goal: str | None = None
+    """What is to be reached; the session gets the tool to report it."""
     labels: dict[str, str] = {}
     prompt: str | None = None
     """The first turn, queued together with the session."""

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from bullpen.api import Bullpen
 from bullpen.errors import BullpenError
-from bullpen.service import conversations, hosts, leave, sessions
+from bullpen.service import conversations, hosts, leave, money, sessions
 from bullpen.service.answers import refused
 from bullpen.sessions.launch import VERSION
 
@@ -31,7 +31,7 @@ def make_app(bullpen: Bullpen, *, shut_down: Callable[[], None]) -> FastAPI:
     )
     app.state.bullpen = bullpen
     app.state.shut_down = shut_down
-    for one in (sessions, conversations, hosts, leave):
+    for one in (sessions, conversations, hosts, leave, money):
         app.include_router(one.router)
     app.add_exception_handler(BullpenError, refused)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -43,6 +43,7 @@ class CreateSession(Form):
     fallback: str | None = None
     budget_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     budget_tokens: int | None = Field(default=None, gt=0, le=MOST)
+    goal: str | None = None
     prompt: str | None = None
     wait: bool = True
 
@@ -69,6 +70,7 @@ class WaitFor(Form):
     sessions: list[str] = Field(min_length=1, max_length=1000)
     until: Literal["all", "any"] = "all"
     turns: dict[str, Turn] = {}
+    goal: bool = Field(default=False, description="Wait until no goal is active any more.")
     timeout: float | None = Field(default=None, ge=0)
 
 

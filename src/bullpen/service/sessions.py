@@ -200,6 +200,7 @@ async def wait_for_sessions(form: WaitFor, request: Request, bullpen: Host) -> R
                 form.sessions,
                 until_any=form.until == "any",
                 turns=form.turns,
+                goal=form.goal,
                 timeout=form.timeout,
             )
             found.append(waited)

@@ -165,7 +165,7 @@ async def _start(
         # A rehearsal must not get at the user's own keys.
         passes=profile.passes if wanted.rehearsal is None else (),
         sets=own,
-        user=wanted.environment | marks | {"BULLPEN_HOME": str(stage.home.folder)},
+        user=wanted.environment | marks | own_places(stage),
     )
     dialect = speaker(stage, wanted)
     try:
@@ -189,6 +189,12 @@ async def _start(
         await child.reap(grace=0)
         child.close()
         raise
+
+
+def own_places(stage: Stage) -> dict[str, str]:
+    """Return where an agent finds us, to lead other agents or to report its goal."""
+    home = stage.home
+    return {"BULLPEN_HOME": str(home.folder), "BULLPEN_SOCKET": str(home.socket)}
 
 
 def _must_exist(stage: Stage, profile: AgentProfile, program: str) -> None:

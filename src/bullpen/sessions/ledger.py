@@ -15,7 +15,7 @@ from bullpen.model.fact import (
     TurnFailed,
     encode_fact,
 )
-from bullpen.model.session import BUSY, SessionRecord, SessionState, TurnState, move
+from bullpen.model.session import BUSY, Limit, SessionRecord, SessionState, TurnState, move
 from bullpen.model.story import apply, turn_outcome
 from bullpen.sessions.hub import Hub
 from bullpen.store import Batch, NewIntent, Progress, Store, Ticket
@@ -178,5 +178,15 @@ def _derived(record: SessionRecord) -> tuple[SessionState, str]:
         return SessionState.IDLE, "ready for a prompt"
     if turn.state is TurnState.RUNNING:
         return SessionState.WORKING, f"turn {turn.number} runs"
+    if record.limit is not None:
+        return SessionState.LIMITED, _limited(record.limit)
     error = f": {turn.error}" if turn.error else ""
     return SessionState.IDLE, f"turn {turn.number} {turn_outcome(turn)}{error}"
+
+
+def _limited(limit: Limit) -> str:
+    if limit.until <= 0:
+        return f"{limit.limit} limit of {limit.account}, until somebody lifts it: {limit.message}"
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(limit.until))
+    guess = ", which is a guess" if limit.is_guess else ""
+    return f"{limit.limit} limit of {limit.account} until {when}{guess}: {limit.message}"

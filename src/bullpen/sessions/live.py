@@ -35,6 +35,7 @@ from bullpen.model.fact import (
     ConversationOpened,
     Faulted,
     InterruptRequested,
+    LimitLeft,
     LoginRequired,
     OpeningFailed,
     OrderDone,
@@ -115,6 +116,13 @@ class LiveSession:
 
     # ---- what the brain asks for --------------------------------------------------------
 
+    def go_on(self, facts: Sequence[AnyFact]) -> Ticket:
+        """Record `facts`, and start the turn they queue or the first that waits."""
+        self._texts |= {one.turn: one.text for one in facts if isinstance(one, TurnQueued)}
+        ticket = self._ledger.write(*facts)
+        self.begin()
+        return ticket
+
     def submit(
         self, text: str, *, key: str | None, sender: str | None, replace: bool
     ) -> tuple[int, Ticket]:
@@ -165,6 +173,9 @@ class LiveSession:
         """Ask the agent to end the running turn; without one, do nothing."""
         record = self._ledger.record
         turn = record.turn
+        if record.limit is not None:
+            self._ledger.write(LimitLeft(reason="interrupted"))
+            return
         if turn is None or turn.state is not TurnState.RUNNING:
             return
         facts: list[AnyFact] = [InterruptRequested(turn=turn.number)]
@@ -408,6 +419,7 @@ class LiveSession:
             # What cannot be said did not happen, so neither is it recorded.
             return [], []
         facts += reaction.facts
+        self._texts |= {one.turn: one.text for one in reaction.facts if isinstance(one, TurnQueued)}
         return self._outbox.draft("reflex", lines)
 
     def _follow(
@@ -418,9 +430,10 @@ class LiveSession:
         over = any(isinstance(fact, (TurnEnded, TurnFailed)) for fact in heard)
         if self._is_dying or record.state is SessionState.STOPPING:
             return [], []
-        if not over or not record.queue or holds(self._stage.reflexes, record, facts):
+        waiting = [*record.queue, *(one.turn for one in facts if isinstance(one, TurnQueued))]
+        if not over or not waiting or holds(self._stage.reflexes, record, facts):
             return [], []
-        turn = record.queue[0]
+        turn = waiting[0]
         text = self._texts.pop(turn, None)
         if text is None:
             return [], []

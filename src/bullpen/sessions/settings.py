@@ -30,10 +30,39 @@ class Caps(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 raise ValueError(f"cap {name} must be a whole number above zero, not {cap}")
 
 
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is done about usage limits. All times in seconds."""
+
+    guesses: tuple[float, ...] = (300.0, 600.0, 1200.0, 2400.0, 3600.0)
+    """Waits when an agent does not say when a usage limit ends, one after the other."""
+    retries: tuple[float, ...] = (30.0, 60.0, 120.0, 300.0)
+    """Waits after too many requests at once."""
+    margin: float = 5.0
+    """Added to a reset an agent told of; clocks differ."""
+    stagger: float = 2.0
+    """Between two sessions that go on at the same reset."""
+    prompt: str = "Continue where you stopped: the usage limit has been reset."
+    """What a turn that was cut short goes on with."""
+    fallback: dict[str, str] = {}
+    """Agent to the agent that takes over at a usage limit."""
+
+
+class BudgetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Budgets in USD. Soft ones tell, hard ones let no further turn start."""
+
+    session_usd: float | None = None
+    session_soft_usd: float | None = None
+    day_usd: float | None = None
+    """Of all sessions of the host, by the calendar day of its own clock."""
+    day_soft_usd: float | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The configuration file; every key may be left out."""
 
     caps: Caps = Caps()
+    limits: LimitSettings = LimitSettings()
+    budget: BudgetSettings = BudgetSettings()
     branch: str = "bullpen/{session}"
     """Template of a worktree's branch: `{session} {agent} {title} {user}`."""
     setup_timeout: float = 600.0

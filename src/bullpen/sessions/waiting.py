@@ -48,15 +48,21 @@ async def wait_for(
     *,
     until_any: bool,
     turns: Mapping[str, int],
+    goal: bool = False,
     timeout: float | None,
 ) -> Waited:
     """Wait until all (or any) of `ledgers` are settled, the time is up, or the bell is rung."""
+
+    def is_settled(record: SessionRecord, turn: int | None) -> bool:
+        if not goal:
+            return settled(record, turn=turn)
+        return record.state in OVER or record.goal is None or record.goal.status != "active"
 
     def done() -> list[str]:
         return [
             session
             for session, ledger in ledgers.items()
-            if ledger.record.removed or settled(ledger.record, turn=turns.get(session))
+            if ledger.record.removed or is_settled(ledger.record, turn=turns.get(session))
         ]
 
     def is_enough() -> bool:

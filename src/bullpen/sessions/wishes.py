@@ -1,12 +1,15 @@
 """What somebody wants, checked and given a name before anything is made."""
 
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 
 from bullpen.errors import InvalidSessionId, MessageInvalid, PolicyInvalid, SessionIdTaken
+from bullpen.model.agent import AgentProfile
 from bullpen.model.fact import SessionCreated
 from bullpen.model.session import SessionRecord
 from bullpen.model.wanted import NewSession
@@ -60,12 +63,23 @@ class Wishes:
             check_message(wanted.prompt)
         session = await self._name(wanted.id)
         try:
-            fact = await self._settled(wanted, session, profile.id, directory)
+            fact = await self._settled(wanted, session, profile, directory)
             check_storable(fact)
         except BaseException:
             self.release(session)
             raise
         return session, fact
+
+    def _goal_tool(
+        self, session: str, wanted: NewSession, profile: AgentProfile
+    ) -> list[dict[str, Any]]:
+        """Return the tool by which an agent reports its goal, for agents that take tools of ours
+        and do not pursue goals by themselves."""
+        if wanted.goal is None or "mcp" not in profile.abilities or "goal" in profile.abilities:
+            return []
+        program = Path(__file__).parents[1] / "adapters" / "goal_tool.py"
+        args = ["-I", str(program), str(self._stage.home.socket), session]
+        return [{"name": "bullpen", "command": sys.executable, "args": args, "env": []}]
 
     def _check_policy(self, wanted: NewSession) -> None:
         """Refuse a session whose rules cannot be read: it would ask for everything.
@@ -88,12 +102,12 @@ class Wishes:
         self._names.discard(session)
 
     async def _settled(
-        self, wanted: NewSession, session: str, agent: str, directory: Path
+        self, wanted: NewSession, session: str, profile: AgentProfile, directory: Path
     ) -> SessionCreated:
         """Return the wish with its branch and base settled."""
         site = None
         if wanted.place == "worktree":
-            names = {"session": session, "agent": agent, "title": wanted.title}
+            names = {"session": session, "agent": profile.id, "title": wanted.title}
             site = await placing.site_of(
                 directory,
                 branch=wanted.branch,
@@ -102,7 +116,7 @@ class Wishes:
                 template=self._stage.settings.branch,
             )
         return SessionCreated(
-            agent=agent,
+            agent=profile.id,
             directory=str(directory),
             place=wanted.place,
             repo=site.repo if site else None,
@@ -114,7 +128,7 @@ class Wishes:
             parent=wanted.parent,
             key=wanted.key,
             environment=wanted.environment,
-            mcp_servers=wanted.mcp_servers,
+            mcp_servers=[*wanted.mcp_servers, *self._goal_tool(session, wanted, profile)],
             setup=wanted.setup,
             setup_timeout=wanted.setup_timeout,
             sparse=wanted.sparse,

@@ -123,6 +123,20 @@ class Store:
 
         return await self._reading(read)
 
+    async def events_of(self, *, kinds: Sequence[str], since: float = 0.0) -> list[Event]:
+        """Return the events of `kinds` of all sessions from `since` on, oldest first."""
+
+        def read() -> list[Event]:
+            query = (
+                sa.select(events)
+                .where(events.c.kind.in_(kinds), events.c.at >= since)
+                .order_by(events.c.at, events.c.session, events.c.seq)
+            )
+            with self._events.connect() as connection:
+                return [_event(row) for row in connection.execute(query).mappings()]
+
+        return await self._reading(read)
+
     async def first_fact(self, session: str, *, kind: str) -> Event | None:
         """Return the first event of `kind`."""
         found = await self.events(session, limit=1, kinds=(kind,))
