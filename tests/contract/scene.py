@@ -7,7 +7,7 @@ import anyio
 
 from bullpen.api import Bullpen
 from bullpen.model.fact import MessageStreamed, ToolCalled
-from bullpen.model.session import SessionRecord
+from bullpen.model.session import OVER, SessionRecord, TurnState
 from kit.world import World, all_events, until
 
 _NOISE = re.compile(r"Warning: Model metadata for .*? cause issues\.\n\n")
@@ -38,11 +38,16 @@ async def finished(
     """Return the record once the turn is over."""
     with anyio.fail_after(PATIENCE):
         while True:
-            await pen.wait([id], turns={id: turn})
-            record = await pen.session(id)
+            record = await until(pen, id, lambda one: _is_at_rest(one, turn), timeout=PATIENCE)
             if not record.asks or allow is None:
                 return record
             await pen.answer(id, request=record.asks[0].request, allow=allow)
+
+
+def _is_at_rest(record: SessionRecord, turn: int) -> bool:
+    now = record.turn
+    is_over = now is not None and now.number >= turn and now.state is not TurnState.RUNNING
+    return bool(record.asks) or is_over or record.state in OVER
 
 
 async def said(pen: Bullpen, id: str = SESSION) -> str:

@@ -293,7 +293,8 @@ async def test_an_error_of_the_model_fails_the_turn(
 ):
     async with world.host() as bullpen:
         record, _ = await bullpen.create(world.wish(agent="pi", prompt=f"%%error {status}"))
-        record = await settled(bullpen, record.id)
+        rest = SessionState.LIMITED if limit else SessionState.IDLE
+        record = await until(bullpen, record.id, lambda one: one.state is rest)
         assert record.turn is not None
         assert record.turn.state is TurnState.FAILED
         assert record.turn.error_code == f"http-{status}"
@@ -395,8 +396,8 @@ async def test_what_pi_does_is_told_in_a_file(world: World, model: Model):
 
 
 async def test_the_model_can_report_on_its_goal(world: World, model: Model):
-    socket = str(Path(os.environ["XDG_RUNTIME_DIR"]) / "goal.sock")
-    world.agents["pi"] |= {"BULLPEN_SOCKET": socket}
+    socket = str(world.home.socket)
+    Path(socket).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     heard: list[bytes] = []
 
     async def serve(stream: SocketStream) -> None:

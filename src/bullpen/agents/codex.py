@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from bullpen.agents import codex_asks, codex_items, codex_turn
+from bullpen.agents.codex_open import models_of, server_of
 from bullpen.agents.codex_state import VERSION, Running, State
 from bullpen.agents.dialect import (
     Abandon,
@@ -49,7 +50,6 @@ from bullpen.agents.wire import (
 from bullpen.model.fact import (
     AgentFact,
     AskWithdrawn,
-    Choice,
     ConversationOpened,
     ConversationsListed,
     Faulted,
@@ -358,7 +358,7 @@ class CodexDialect:
             params["model"] = self._model
         config: dict[str, Any] = {}
         for server in opening.mcp_servers:
-            config |= _server(server)
+            config |= server_of(server)
         return params | ({"config": config} if config else {})
 
     def _opening_answered(self, ask: str, answer: Any) -> list[AgentFact]:
@@ -374,7 +374,7 @@ class CodexDialect:
             needs = result.get("requiresOpenaiAuth") is True
             state.needs_login = needs and dict_of(result.get("account")) is None
         elif ask == "models":
-            state.models = _models(result)
+            state.models = models_of(result)
         else:
             self._thread_opened(result)
         if any(name.partition("-")[0] in _OPENING for name in state.pending):
@@ -524,29 +524,6 @@ def _request(name: str, method: str, params: dict[str, Any]) -> bytes:
 
 def _words(text: str) -> list[dict[str, Any]]:
     return [{"type": "text", "text": text, "text_elements": []}]
-
-
-def _server(given: dict[str, Any]) -> dict[str, Any]:
-    """Return an MCP server as overrides of the agent's configuration."""
-    base = f"mcp_servers.{given['name']}"
-    if given.get("url"):
-        headers = {each["name"]: each["value"] for each in given.get("headers") or ()}
-        return {f"{base}.url": given["url"], f"{base}.http_headers": headers}
-    variables = {each["name"]: each["value"] for each in given.get("env") or ()}
-    args: list[str] = given.get("args") or []
-    said = {f"{base}.command": given["command"], f"{base}.args": args}
-    return said | ({f"{base}.env": variables} if variables else {})
-
-
-def _models(result: dict[str, Any]) -> list[Choice]:
-    listed = [dict_of(each) or {} for each in list_of(result.get("data")) or []]
-    return [
-        Choice(
-            name, text_of(each.get("displayName")) or name, text_of(each.get("description")) or ""
-        )
-        for each in listed
-        if (name := text_of(each.get("model"))) and each.get("hidden") is not True
-    ]
 
 
 _QUIET: Final = frozenset(

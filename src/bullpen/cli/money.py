@@ -19,7 +19,9 @@ GROUPS = ("session", "agent", "model", "workspace", "day")
 
 def add_goal(parser: argparse.ArgumentParser) -> None:
     """Declare `bullpen goal`."""
-    parser.epilog = "without OBJECTIVE and options: show the goal. `bullpen wait ID --goal` waits for it"
+    parser.epilog = (
+        "without OBJECTIVE and options: show the goal. `bullpen wait ID --goal` waits for it"
+    )
     add_session(parser)
     parser.add_argument("objective", metavar="OBJECTIVE", nargs="?", help="what is to be reached")
     parser.add_argument("--budget-tokens", metavar="N", type=int, help="end after so many tokens")

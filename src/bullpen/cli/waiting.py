@@ -44,7 +44,9 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
         "--turn", metavar="N", type=count, help="wait for this turn of the one session"
     )
     parser.add_argument(
-        "--next-turn", action="store_true", help="wait for the turn that comes after those there are"
+        "--next-turn",
+        action="store_true",
+        help="wait for the turn that comes after those there are",
     )
     parser.add_argument(
         "--goal", action="store_true", help="wait until its goal is reached, or given up"

@@ -109,8 +109,8 @@ class Lifter:
             one.fact.text for one in reversed(said) if isinstance(one.fact, MessageStreamed)
         )
         return (
-            f"Another agent ({record.agent}) worked on this here until it reached a usage limit. "
-            "Take over. Look at what is changed already (git status, git diff) before you go on.\n\n"
+            f"Another agent ({record.agent}) worked on this here until a usage limit stopped it. "
+            "Take over. Look at what is changed already (git status, git diff) first.\n\n"
             f"The task:\n{texts.get(turn, record.title)}\n\n"
             f"The last it said:\n{words[-_SHOWN_CHARS:] or '(nothing)'}"
         )

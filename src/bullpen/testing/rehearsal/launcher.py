@@ -38,12 +38,12 @@ class Plan:
 def main(argv: Sequence[str]) -> int:
     """Run a rehearsal; return how the agent ended. 127 when it or the model cannot be started."""
     if len(argv) < 3 or argv[1] != "--":
-        print("usage: rehearse.py PLAN -- AGENT ARGUMENT...", file=sys.stderr)  # noqa: T201
+        _complain("usage: rehearse.py PLAN -- AGENT ARGUMENT...")
         return 2
     plan, command = Plan(Path(argv[0])), list(argv[2:])
     why = cut_off()
     if why is not None:
-        print(f"rehearsal: other hosts stay reachable: {why}", file=sys.stderr)  # noqa: T201
+        _complain(f"rehearsal: other hosts stay reachable: {why}")
     plan.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     model = _start_model(plan)
     try:
@@ -53,6 +53,10 @@ def main(argv: Sequence[str]) -> int:
         return _run(command, _environment(plan, url))
     finally:
         _end(model)
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _start_model(plan: Plan) -> subprocess.Popen[bytes]:
@@ -95,7 +99,7 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
     try:
         agent = subprocess.Popen(command, env=environment)
     except OSError as fault:
-        print(f"rehearsal: {command[0]}: {fault.strerror}", file=sys.stderr)  # noqa: T201
+        _complain(f"rehearsal: {command[0]}: {fault.strerror}")
         return 127
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
