@@ -57,6 +57,7 @@ from bullpen.sessions.settings import config_folder, load
 from bullpen.sessions.spending import Prices, Spending
 from bullpen.sessions.stage import Stage
 from bullpen.sessions.supervisor import Supervisor
+from bullpen.sessions.switching import switch
 from bullpen.sessions.waiting import Doorbell, Waited, carry_out, wait_for
 from bullpen.store import Store
 
@@ -200,6 +201,12 @@ class Bullpen:
     async def remove(self, session: str, *, force: bool = False) -> str | None:
         """See `Supervisor.remove`."""
         return await self._supervisor.remove(session, force=force)
+
+    async def switch(
+        self, session: str, interface: str, *, interrupt: bool = False
+    ) -> SessionRecord:
+        """See `switching.switch`."""
+        return await switch(self._stage, self._supervisor, session, interface, interrupt=interrupt)
 
     async def rename(self, session: str, title: str) -> SessionRecord:
         """Give the session another title."""

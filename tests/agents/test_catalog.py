@@ -21,7 +21,7 @@ from bullpen.model.agent import AgentProfile, LaunchMode, Quirks
 
 NEEDED = (
     "claude codex pi claude-acp codex-acp gemini opencode pi-acp goose qwen-code copilot "
-    "cursor kiro auggie amp-acp cline kimi demo"
+    "cursor kiro auggie amp-acp cline kimi shell demo"
 )
 MINE = """
 name = "Mine"

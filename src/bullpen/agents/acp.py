@@ -29,7 +29,7 @@ from bullpen.agents import acp_open, acp_requests
 from bullpen.agents.acp_open import Wishes
 from bullpen.agents.acp_options import Route, mode_route, model_route, option_route, take_options
 from bullpen.agents.acp_state import State, from_snapshot, to_snapshot
-from bullpen.agents.acp_turn import end_turn, fail_all, note_signs, tells_in_words
+from bullpen.agents.acp_turn import end_turn, fail_all, hear_keeper, note_signs, tells_in_words
 from bullpen.agents.acp_update import HISTORY, read_update
 from bullpen.agents.dialect import (
     Abandon,
@@ -292,6 +292,9 @@ class AcpDialect:
         known = acp_requests.hear_notification(self._state, message)
         if known is not None:
             return known
+        kept = hear_keeper(self._state, str(method), dict_of(message.get("params")) or {})
+        if kept is not None:
+            return Heard(kept)
         what = method if isinstance(method, str) else "message"
         return Heard([Unrecognised(what=what, raw=message)])
 

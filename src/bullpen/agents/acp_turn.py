@@ -5,7 +5,7 @@ from typing import Any
 
 from bullpen.agents.acp_requests import cancel_all
 from bullpen.agents.acp_state import State
-from bullpen.agents.dialect import Heard
+from bullpen.agents.dialect import FOREIGN_TURN, Heard
 from bullpen.agents.limit_text import read_limit
 from bullpen.agents.wire import (
     REQUEST_CANCELLED,
@@ -19,6 +19,7 @@ from bullpen.model.agent import Quirks
 from bullpen.model.fact import (
     AgentFact,
     AskWithdrawn,
+    ConversationNamed,
     LimitReached,
     PlanShown,
     TokensCounted,
@@ -26,6 +27,7 @@ from bullpen.model.fact import (
     ToolChanged,
     TurnEnded,
     TurnFailed,
+    TurnTyped,
     Unrecognised,
 )
 
@@ -98,6 +100,32 @@ def end_turn(
     if isinstance(end, TurnFailed):
         facts += limit_of(end)
     return Heard([*facts, *_close_calls(state, end), end], out)
+
+
+def hear_keeper(state: State, method: str, params: dict[str, Any]) -> list[AgentFact] | None:
+    """Take what the keeper of a screen tells of turns that people begin there; None for all else.
+
+    Foreign turns are number 0; see `TurnTyped`.
+    """
+    if method == "_bullpen/conversation_named":
+        name = text_of(params.get("conversation"))
+        return [ConversationNamed(agent_session=name)] if name else []
+    if method == "_bullpen/turn_began":
+        if state.running:
+            return []
+        state.running[FOREIGN_TURN] = False
+        return [TurnTyped(text=text_of(params.get("text")) or "", by="terminal")]
+    if method != "_bullpen/turn_ended" or FOREIGN_TURN not in state.running:
+        return [] if method == "_bullpen/turn_ended" else None
+    is_interrupted = state.running.pop(FOREIGN_TURN)
+    stop = text_of(params.get("stopReason")) or "end_turn"
+    said = text_of(params.get("message")) or "no reason was given"
+    end: TurnEnded | TurnFailed = TurnEnded(turn=FOREIGN_TURN, stop=stop)
+    if is_interrupted:
+        end = TurnEnded(turn=FOREIGN_TURN, stop="cancelled")
+    elif stop == "error":
+        end = TurnFailed(turn=FOREIGN_TURN, code="error", message=said)
+    return [*_close_calls(state, end), end]
 
 
 def fail_all(state: State) -> list[AgentFact]:

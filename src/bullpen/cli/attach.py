@@ -25,6 +25,7 @@ from bullpen.cli.options import add_session, natural
 from bullpen.cli.progress import clock, fields_of
 from bullpen.cli.screen import Screen, tame
 from bullpen.cli.telling import Fact, Line, Telling
+from bullpen.cli.terminal import sit_down
 from bullpen.cli.wire import ServiceGone, Wire, fresh_key, session_path, with_query
 
 _FRAME = 0.03
@@ -55,6 +56,9 @@ def add_attach(parser: argparse.ArgumentParser) -> None:
         default=300,
         help="how many past events to begin with (default 300)",
     )
+    parser.add_argument(
+        "--read-only", action="store_true", help="only look, at the screen of a terminal session"
+    )
 
 
 def attach(args: argparse.Namespace) -> int:
@@ -64,6 +68,8 @@ def attach(args: argparse.Namespace) -> int:
     at the end of stdin it goes on until the session settles, and the exit code tells how.
     """
     room = Room(Wire.here(), args.session, past=args.events)
+    if room.record.get("interface") == "terminal" and sys.stdout.isatty():
+        sit_down(room.record, read_only=args.read_only)
     if sys.stdin.isatty() and sys.stdout.isatty():
         screen = Screen(sys.stdout, os.environ)
         if screen.is_live:

@@ -34,6 +34,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "inspect": ("bullpen.cli.sessions", "inspect", "print all that is known of a session"),
     "events": ("bullpen.cli.events", "events", "print events as JSON lines, or follow them"),
     "attach": ("bullpen.cli.attach", "attach", "watch a session live and talk to it"),
+    "screen": ("bullpen.cli.terminal", "screen", "print what a terminal session shows"),
+    "switch": ("bullpen.cli.terminal", "switch", "hand a conversation over to or from a terminal"),
     "answer": ("bullpen.cli.asks", "answer", "allow, deny or answer what an agent asks"),
     "approvals": ("bullpen.cli.leave", "approvals", "list what agents wait for, in all sessions"),
     "approve": ("bullpen.cli.leave", "approve", "allow what an agent asks"),

@@ -78,7 +78,7 @@ class Terminal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model_args: tuple[str, ...] = ()
     """`{model}` is the model."""
     signals: str = ""
-    """Who tells what the agent does: `claude-hooks`, `codex-hooks`, `pi-extension`; empty when
+    """Who tells what the agent does: `claude-hooks`, `codex-rollout`, `pi-extension`; empty when
     nobody does, and the session only knows whether the program lives."""
     environment: dict[str, str] = {}
 

@@ -256,6 +256,12 @@ class AskAnswered(Fact, frozen=True):
     """For a policy, the rule that decided."""
 
 
+class InterfaceChanged(Fact, frozen=True):
+    """From its next run on the session has another interface: `structured` or `terminal`."""
+
+    interface: str
+
+
 class SessionRenamed(Fact, frozen=True):
     """The session's title was changed by a user."""
 

@@ -22,6 +22,7 @@ from bullpen.model.done import (
     DeliveryDoubted,
     GoalChanged,
     GoalSet,
+    InterfaceChanged,
     InterruptRequested,
     LandingRefused,
     LaunchIntended,
@@ -49,6 +50,7 @@ from bullpen.model.heard import (
     CommandsOffered,
     ContentShown,
     ConversationClosed,
+    ConversationNamed,
     ConversationOpened,
     ConversationsListed,
     Deed,
@@ -96,6 +98,7 @@ __all__ = [
     "CommandsOffered",
     "ContentShown",
     "ConversationClosed",
+    "ConversationNamed",
     "ConversationOpened",
     "ConversationsListed",
     "CostReckoned",
@@ -107,6 +110,7 @@ __all__ = [
     "GoalChanged",
     "GoalReported",
     "GoalSet",
+    "InterfaceChanged",
     "InterruptRequested",
     "LandingRefused",
     "LaunchIntended",
@@ -159,6 +163,7 @@ __all__ = [
 
 AgentFact = (
     ConversationOpened
+    | ConversationNamed
     | LoginRequired
     | OpeningFailed
     | MessageStreamed
@@ -207,6 +212,7 @@ OwnFact = (
     | TurnDelivered
     | TurnWithdrawn
     | DeliveryDoubted
+    | InterfaceChanged
     | InterruptRequested
     | TurnSteered
     | LimitEntered

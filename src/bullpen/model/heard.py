@@ -41,6 +41,12 @@ class ConversationOpened(Fact, frozen=True):
     model: str | None = None
 
 
+class ConversationNamed(Fact, frozen=True):
+    """The agent says what the open conversation is called: later than it was opened."""
+
+    agent_session: str
+
+
 class LoginRequired(Fact, frozen=True):
     """The agent will not open a conversation before somebody logs in."""
 

@@ -44,6 +44,13 @@ class Home:
         """Folder with one journal folder per session."""
         return self.folder / "sessions"
 
+    def screen(self, session: str) -> Path:
+        """Return the tmux socket of a terminal session."""
+        inside = self.sessions / session / "t.sock"
+        if len(os.fsencode(inside)) <= _LONGEST_SOCKET:
+            return inside
+        return self.socket.with_name(f"{self.socket.stem}-{session}.t")
+
     @property
     def worktrees(self) -> Path:
         """Folder of the worktrees, one level per repository."""

@@ -15,9 +15,11 @@ from bullpen.model.fact import (
     AgentLaunched,
     AskAnswered,
     AskWithdrawn,
+    ConversationNamed,
     ConversationOpened,
     DeliveryDoubted,
     Event,
+    InterfaceChanged,
     InterruptRequested,
     LaunchIntended,
     MessageStreamed,
@@ -159,6 +161,14 @@ def _opened(record: SessionRecord, fact: ConversationOpened, _at: float) -> None
     record.abilities = fact.abilities
     record.agent_mode = fact.mode
     record.model = fact.model or record.model
+
+
+def _named(record: SessionRecord, fact: ConversationNamed, _at: float) -> None:
+    record.agent_session = fact.agent_session
+
+
+def _interface(record: SessionRecord, fact: InterfaceChanged, _at: float) -> None:
+    record.interface = fact.interface
 
 
 def _queued(record: SessionRecord, fact: TurnQueued, at: float) -> None:
@@ -364,6 +374,8 @@ _STEPS: dict[type, Callable[[SessionRecord, Any, float], None]] = {
     AgentLaunched: _launched,
     AgentEnded: _agent_ended,
     ConversationOpened: _opened,
+    ConversationNamed: _named,
+    InterfaceChanged: _interface,
     TurnQueued: _queued,
     TurnStarted: _started,
     TurnSteered: _steered,

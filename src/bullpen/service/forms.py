@@ -81,6 +81,13 @@ class ResumeSession(Form):
     prompt: str | None = None
 
 
+class SwitchSession(Form):
+    """Another interface for a session."""
+
+    interface: Literal["structured", "terminal"]
+    interrupt: bool = False
+
+
 class StopSession(Form):
     """How to end a session's process."""
 

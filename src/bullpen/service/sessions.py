@@ -20,6 +20,7 @@ from bullpen.service.forms import (
     QueueTurn,
     ResumeSession,
     StopSession,
+    SwitchSession,
     WaitFor,
 )
 from bullpen.sessions.waiting import Waited
@@ -138,6 +139,12 @@ async def resume_session(
     """Bring a session that is over back."""
     form = form or ResumeSession()
     return Json(view(await bullpen.resume(session, fresh=form.fresh, prompt=form.prompt)))
+
+
+@router.post("/sessions/{session}/switch")
+async def switch_session(session: str, form: SwitchSession, bullpen: Host) -> Response:
+    """Hand the conversation over to the other interface."""
+    return Json(view(await bullpen.switch(session, form.interface, interrupt=form.interrupt)))
 
 
 @router.post("/sessions/{session}/stop")

@@ -26,9 +26,9 @@ from bullpen.errors import (
 )
 from bullpen.model.agent import AgentProfile, LaunchMode
 from bullpen.model.fact import AgentLaunched, LaunchIntended, LoginRequired, SessionCreated
-from bullpen.model.session import SessionState
+from bullpen.model.session import SessionRecord, SessionState
 from bullpen.process import Journal, spawn, whole_environment
-from bullpen.sessions import placing, rehearsing
+from bullpen.sessions import placing, rehearsing, screens
 from bullpen.sessions.ledger import Ledger
 from bullpen.sessions.live import LiveSession
 from bullpen.sessions.stage import Stage
@@ -56,9 +56,11 @@ def journal_of(stage: Stage, session: str) -> Journal:
     return Journal(stage.home.sessions / session)
 
 
-def speaker(stage: Stage, wanted: SessionCreated) -> Dialect:
+def speaker(stage: Stage, wanted: SessionCreated, record: SessionRecord) -> Dialect:
     """Return a dialect for the session's agent that was not spoken to yet."""
     profile = stage.catalog.find(wanted.agent)
+    if record.interface == screens.TERMINAL:
+        return screens.keeper_dialect(version=VERSION)
     mode = mode_of(profile, wanted.mode)
     name = profile.modes.get(mode) if mode else None
     return dialect_of(profile, mode=name, model=wanted.model, version=VERSION)
@@ -139,18 +141,9 @@ async def _start(
         mcp_servers=wanted.mcp_servers,
         package=str(package),
     )
-    argv = command_of(profile, mode=mode, python=sys.executable, package=package, launch=said)
     journal = journal_of(stage, session)
     offset = journal.prepare(run=run)
-    if wanted.rehearsal is not None:
-        _must_exist(stage, profile, argv[0])
-        argv = rehearsing.wrapped(
-            argv,
-            profile=profile,
-            script=wanted.rehearsal,
-            folder=journal.folder,
-            directory=placing.working_directory(ledger.record),
-        )
+    argv = _argv(stage, ledger.record, wanted, profile, said)
     write_meta(journal, session=session, run=run, wanted=wanted, profile=profile)
     # The intent stands in the store before the process exists, and the process carries the
     # session and run in its environment: a crash in between can neither lose nor double it.
@@ -167,7 +160,7 @@ async def _start(
         sets=own,
         user=wanted.environment | marks | own_places(stage),
     )
-    dialect = speaker(stage, wanted)
+    dialect = speaker(stage, wanted, ledger.record)
     try:
         child = await spawn(
             argv,
@@ -191,6 +184,33 @@ async def _start(
         raise
 
 
+def _argv(
+    stage: Stage,
+    record: SessionRecord,
+    wanted: SessionCreated,
+    profile: AgentProfile,
+    said: Launch,
+) -> list[str]:
+    """Return what is started: the agent, or who keeps its screen or its rehearsal."""
+    mode, package = mode_of(profile, wanted.mode), Path(said.package)
+    argv = command_of(profile, mode=mode, python=sys.executable, package=package, launch=said)
+    if record.interface == screens.TERMINAL:
+        shown = screens.screen_command(profile, mode=mode, launch=said, package=said.package)
+        _must_exist(stage, profile, shown[0])
+        _must_exist(stage, profile, "tmux")
+        argv = screens.kept(shown, profile=profile, home=stage.home, session=record.id, launch=said)
+    if wanted.rehearsal is None:
+        return argv
+    _must_exist(stage, profile, argv[0])
+    return rehearsing.wrapped(
+        argv,
+        profile=profile,
+        script=wanted.rehearsal,
+        folder=journal_of(stage, record.id).folder,
+        directory=Path(said.directory),
+    )
+
+
 def own_places(stage: Stage) -> dict[str, str]:
     """Return where an agent finds us, to lead other agents or to report its goal."""
     home = stage.home
@@ -202,6 +222,7 @@ def _must_exist(stage: Stage, profile: AgentProfile, program: str) -> None:
     path = stage.environment.get("PATH", os.defpath)
     if shutil.which(program, path=path) is None:
         hint = f"install it: {profile.install_hint}" if profile.install_hint else ""
+        hint = "install tmux" if program == "tmux" else hint
         raise ProgramNotFound(program, path, hint)
 
 

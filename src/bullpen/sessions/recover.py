@@ -163,7 +163,7 @@ async def _rebuilt(
 ) -> tuple[Dialect, StoredProgress | None]:
     """Return a dialect in the state it had at the committed offset."""
     record = ledger.record
-    dialect = speaker(stage, wanted)
+    dialect = speaker(stage, wanted, ledger.record)
     progress = await stage.store.progress(record.id)
     begun = await stage.store.last_events(record.id, kinds=("launch-intended",), limit=1)
     resume = any(isinstance(one.fact, LaunchIntended) and one.fact.resume for one in begun)

@@ -19,6 +19,7 @@ from bullpen.sessions.launch import mode_of
 from bullpen.sessions.ledger import check_storable
 from bullpen.sessions.names import is_valid, propose
 from bullpen.sessions.rehearsing import check_script, check_supported
+from bullpen.sessions.screens import check_interface
 from bullpen.sessions.stage import Stage
 
 
@@ -54,6 +55,7 @@ class Wishes:
         profile = self._stage.catalog.find(wanted.agent)
         mode_of(profile, wanted.mode)
         self._check_policy(wanted)
+        check_interface(profile, wanted.interface)
         if wanted.rehearsal is not None:
             check_supported(profile)
             environment = self._stage.environment

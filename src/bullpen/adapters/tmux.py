@@ -1,0 +1,123 @@
+"""tmux on a socket of our own: one server, one window, one program in it."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+_PATIENCE = 10.0
+_COLUMNS, _ROWS = 200, 50
+_NAME = "main"
+
+
+class Failed(Exception):
+    """tmux did not do what it was told; the text says what it said."""
+
+
+class Tmux:
+    """The server in the foreground, as a child of ours, so that it is in our group."""
+
+    def __init__(self, sock: Path, *, environment: dict[str, str]) -> None:
+        self.sock = sock
+        self._environment = environment
+        sock.unlink(missing_ok=True)
+        self._server = subprocess.Popen(
+            ["tmux", "-S", str(sock), "-f", "/dev/null", "-D"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env=environment,
+        )
+
+    def start(self, command: list[str], *, directory: str, raw: Path) -> None:
+        """Run `command` in the window; what it draws is kept in `raw` too.
+
+        Raises:
+            Failed: tmux or the program did not start.
+        """
+        self._await_server()
+        size = ["-x", str(_COLUMNS), "-y", str(_ROWS)]
+        self.call("new-session", "-d", "-s", _NAME, "-c", directory, *size, "--", *command)
+        for option, value in (
+            ("remain-on-exit", "on"),
+            ("mouse", "on"),
+            ("history-limit", "20000"),
+            ("status-right", " detach: Ctrl-b d "),
+            ("escape-time", "10"),
+            ("exit-empty", "off"),
+        ):
+            self.call("set-option", "-g", option, value)
+        self.call("pipe-pane", "-t", _NAME, "-o", f"cat >> '{raw}'")
+
+    def _await_server(self) -> None:
+        until = time.monotonic() + _PATIENCE
+        while not self.sock.exists():
+            if self._server.poll() is not None:
+                raise Failed(f"tmux ended with code {self._server.returncode}")
+            if time.monotonic() > until:
+                raise Failed("tmux does not answer")
+            time.sleep(0.01)
+
+    def call(self, *words: str, data: bytes | None = None) -> str:
+        """Give tmux an order and return what it says.
+
+        Raises:
+            Failed: it refuses, or does not answer in time.
+        """
+        try:
+            done = subprocess.run(
+                ["tmux", "-S", str(self.sock), *words],
+                input=data,
+                stdin=subprocess.DEVNULL if data is None else None,
+                capture_output=True,
+                check=False,
+                timeout=_PATIENCE,
+                env=self._environment,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise Failed(f"tmux {words[0]} took too long") from late
+        if done.returncode != 0:
+            raise Failed(f"tmux {words[0]}: {done.stderr.decode(errors='replace').strip()}")
+        return done.stdout.decode(errors="replace")
+
+    def paste(self, text: str) -> None:
+        """Type `text` as one bracketed paste; whoever reads it gets it as text, not as keys."""
+        clean = "".join(one for one in text if one in "\n\t" or (one >= " " and one != "\x7f"))
+        self.call("load-buffer", "-b", "prompt", "-", data=clean.encode(errors="replace"))
+        self.call("paste-buffer", "-p", "-r", "-d", "-b", "prompt", "-t", _NAME)
+
+    def press(self, *keys: str) -> None:
+        """Press keys by tmux's names of them."""
+        self.call("send-keys", "-t", _NAME, *keys)
+
+    def pane(self) -> tuple[int, int | None]:
+        """Return the pid of the program in the window, and its exit status once it is dead.
+
+        Raises:
+            Failed: there is no window any more.
+        """
+        form = "#{pane_pid} #{pane_dead} #{pane_dead_status}"
+        pid, is_dead, *status = self.call("list-panes", "-t", _NAME, "-F", form).split()
+        if is_dead == "0":
+            return int(pid), None
+        return int(pid), int(status[0]) if status else 1
+
+    def stop(self) -> None:
+        """End the server and the program in it."""
+        try:
+            self.call("kill-server")
+            self._server.wait(_PATIENCE)
+        except (Failed, subprocess.TimeoutExpired):
+            self._server.kill()
+            self._server.wait()
+        self.sock.unlink(missing_ok=True)
+
+
+def find_socket(folder: Path, name: str) -> Path:
+    """Return where the socket of a session lies: paths of sockets hold about 100 bytes."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
+    inside = folder / "tmux.sock"
+    if len(os.fsencode(inside)) <= 100:
+        return inside
+    base = Path(runtime) / f"bullpen-{os.getuid()}"
+    base.mkdir(mode=0o700, exist_ok=True)
+    return base / f"{name}.tmux"
