@@ -73,6 +73,7 @@ class Keeper:
         self._foreign = False
         self._cancelled_at: float | None = None
         self._asks: dict[str, socket.socket] = {}
+        self._dialog = ""
 
     def _environment(self) -> dict[str, str]:
         own = {"TERM": "xterm-256color"} | self._source.environment()
@@ -220,6 +221,8 @@ class Keeper:
             "text": self._said,
             "tool": self._tool,
             "tool-end": self._tool_end,
+            "asked": self._asked,
+            "answered": self._unasked,
             "end": self._over,
         }
         take = takers.get(sign.kind)
@@ -304,7 +307,22 @@ class Keeper:
                 self._take(sign)
         line.close()
 
+    def _asked(self, sign: Sign) -> None:
+        """The agent asks at its screen alone: the answer is given there, by a key."""
+        self._dialog = self._client.ask("session/request_permission", self._request(sign))
+
+    def _unasked(self, _sign: Sign) -> None:
+        name, self._dialog = self._dialog, ""
+        if name:
+            self._client.notify("$/cancel_request", {"requestId": name})
+
     def _ask(self, line: socket.socket, sign: Sign) -> None:
+        name = self._client.ask("session/request_permission", self._request(sign))
+        self._asks[name] = line
+        # Whoever answers at the screen ends the hook, which closes its end.
+        self._selector.register(line, selectors.EVENT_READ)
+
+    def _request(self, sign: Sign) -> dict[str, Any]:
         given: dict[str, Any] = sign.data.get("tool_input") or {}
         call = {
             "toolCallId": str(sign.data.get("tool_use_id") or f"ask-{time.monotonic_ns()}"),
@@ -313,18 +331,19 @@ class Keeper:
             "rawInput": given,
             "_meta": {"claudeCode": {"toolName": sign.name}},
         }
-        params = {"sessionId": self._session, "toolCall": call, "options": _OPTIONS}
-        name = self._client.ask("session/request_permission", params)
-        self._asks[name] = line
-        # Whoever answers at the screen ends the hook, which closes its end.
-        self._selector.register(line, selectors.EVENT_READ)
+        return {"sessionId": self._session, "toolCall": call, "options": _OPTIONS}
 
     def _hear_answer(self, message: dict[str, Any]) -> None:
-        line = self._asks.pop(str(message.get("id")), None)
-        if line is None:
-            return
+        name = str(message.get("id"))
         result: dict[str, Any] = message.get("result") or {}
         outcome: dict[str, Any] = result.get("outcome") or {}
+        if name and name == self._dialog:
+            self._dialog = ""
+            self._tmux.press("Enter" if outcome.get("optionId") == "allow" else "Escape")
+            return
+        line = self._asks.pop(name, None)
+        if line is None:
+            return
         self._selector.unregister(line)
         if outcome.get("outcome") == "cancelled":
             _decide(line, allow=False, reason="the user ended the turn")
@@ -341,6 +360,7 @@ class Keeper:
         line.close()
 
     def _withdraw_all(self) -> None:
+        self._unasked(Sign("answered"))
         for line in list(self._asks.values()):
             self._answered_elsewhere(line)
 

@@ -26,7 +26,8 @@ _GRACE = 2.0
 _QUIET = 0.05
 # Seconds without output after a command's end that count as its end too.
 _LOOP = (
-    "set -m; while IFS= read -r -d '' line <&3; do"
+    # Else the shell itself would end with a command that is interrupted.
+    "trap : INT; set -m; while IFS= read -r -d '' line <&3; do"
     ' eval "$line" </dev/null; printf "%s\\0" "$?" >&4; done'
 )
 

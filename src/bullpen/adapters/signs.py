@@ -78,6 +78,7 @@ _HOOKS = (
     "SessionEnd",
 )
 _IDLE_PATIENCE = 1.0
+_FILE_PATIENCE = 1.0
 
 
 class ClaudeHooks:
@@ -90,6 +91,8 @@ class ClaudeHooks:
         self._transcript: Tail | None = None
         self._is_busy = False
         self._idle_since: float | None = None
+        self._told = ""
+        """A last message that was told before the file had it."""
 
     def arguments(self) -> list[str]:
         """Return the settings that install our hooks for this process alone."""
@@ -118,13 +121,26 @@ class ClaudeHooks:
             return [Sign("asked", name=str(data.get("tool_name", "")), data=data)]
         if event in ("Stop", "StopFailure"):
             self._is_busy = False
-            said = [*self._said()]
+            said = self._all_said(str(data.get("last_assistant_message") or ""))
             error = str(data.get("error_details") or data.get("error") or "the turn failed")
             last = (
                 Sign("end", "error", error) if event == "StopFailure" else Sign("end", "end_turn")
             )
             return [*said, last]
         return []
+
+    def _all_said(self, last: str) -> list[Sign]:
+        """Return what was said up to the end of the turn: the hook may be ahead of the file."""
+        found: list[Sign] = []
+        until = time.monotonic() + _FILE_PATIENCE
+        while True:
+            found += self._said()
+            if not last or any(one.kind == "text" and last in one.text for one in found):
+                return found
+            if time.monotonic() > until:
+                self._told = last
+                return [*found, Sign("text", text=last)]
+            time.sleep(0.02)
 
     def look(self, pid: int) -> list[Sign]:
         """Read the transcript, and see whether a turn ended without a hook."""
@@ -154,8 +170,11 @@ class ClaudeHooks:
             if entry.get("isSidechain") or not isinstance(content, list):
                 continue
             blocks: list[dict[str, Any]] = content  # pyright: ignore[reportUnknownVariableType]
-            for block in blocks:
-                yield from _claude_block(entry, block)
+            for sign in (one for block in blocks for one in _claude_block(entry, block)):
+                if sign.kind == "text" and sign.text == self._told:
+                    self._told = ""
+                else:
+                    yield sign
 
 
 def _claude_block(entry: dict[str, Any], block: dict[str, Any]) -> Iterator[Sign]:
@@ -240,12 +259,12 @@ def _codex_entry(entry: dict[str, Any]) -> list[Sign]:
     kind = payload.get("type")
     if entry.get("type") == "session_meta":
         return [Sign("named", name=str(payload.get("id", "")))]
+    if entry.get("type") == "response_item":
+        return _codex_item(payload, name=str(entry.get("ordinal", "")))
     if entry.get("type") != "event_msg":
         return []
     if kind == "user_message":
         return [Sign("prompt", text=str(payload.get("message", "")))]
-    if kind == "agent_message":
-        return [Sign("text", text=str(payload.get("message", "")), name=str(entry.get("ordinal")))]
     if kind == "task_complete":
         return [Sign("end", "end_turn")]
     if kind == "turn_aborted":
@@ -253,6 +272,31 @@ def _codex_entry(entry: dict[str, Any]) -> list[Sign]:
     if kind == "error":
         return [Sign("end", "error", str(payload.get("message", "the turn failed")))]
     return []
+
+
+def _codex_item(payload: dict[str, Any], *, name: str) -> list[Sign]:
+    kind, call = str(payload.get("type")), str(payload.get("call_id", ""))
+    if kind == "message" and payload.get("role") == "assistant":
+        blocks: list[dict[str, Any]] = payload.get("content") or []
+        texts = [str(block.get("text", "")) for block in blocks]
+        return [Sign("text", text="".join(texts), name=name)]
+    if kind in ("function_call", "custom_tool_call", "local_shell_call"):
+        given = _given(payload.get("arguments"))
+        return [Sign("tool", name=call, data={"tool": payload.get("name"), "input": given})]
+    if kind in ("function_call_output", "custom_tool_call_output"):
+        return [Sign("tool-end", text="completed", name=call)]
+    return []
+
+
+def _given(arguments: Any) -> dict[str, Any]:
+    try:
+        found = json.loads(arguments)
+    except (TypeError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    given: dict[str, Any] = found  # pyright: ignore[reportUnknownVariableType]
+    return {"command": given["cmd"], **given} if "cmd" in given else given
 
 
 class PiExtension:
@@ -311,6 +355,12 @@ def _pi_entry(entry: dict[str, Any]) -> list[Sign]:
     if event == "tool_end":
         status = "failed" if entry.get("error") else "completed"
         return [Sign("tool-end", text=status, name=str(entry.get("call", "")))]
+    if event == "permission_asked":
+        given: dict[str, Any] = entry.get("input") or {}
+        data = {"tool_input": given, "tool_use_id": entry.get("call")}
+        return [Sign("asked", name=str(entry.get("tool", "")), data=data)]
+    if event == "permission_answered":
+        return [Sign("answered")]
     if event == "agent_settled":
         return [_pi_end(entry)]
     return []

@@ -35,17 +35,19 @@ class Tmux:
             Failed: tmux or the program did not start.
         """
         self._await_server()
-        size = ["-x", str(_COLUMNS), "-y", str(_ROWS)]
-        self.call("new-session", "-d", "-s", _NAME, "-c", directory, *size, "--", *command)
+        # Before there is a window: a program that ends at once must leave its words behind.
         for option, value in (
             ("remain-on-exit", "on"),
             ("mouse", "on"),
             ("history-limit", "20000"),
             ("status-right", " detach: Ctrl-b d "),
             ("escape-time", "10"),
+            ("extended-keys", "on"),
             ("exit-empty", "off"),
         ):
             self.call("set-option", "-g", option, value)
+        size = ["-x", str(_COLUMNS), "-y", str(_ROWS)]
+        self.call("new-session", "-d", "-s", _NAME, "-c", directory, *size, "--", *command)
         self.call("pipe-pane", "-t", _NAME, "-o", f"cat >> '{raw}'")
 
     def _await_server(self) -> None:
