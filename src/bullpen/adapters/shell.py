@@ -26,8 +26,7 @@ _GRACE = 2.0
 _QUIET = 0.05
 # Seconds without output after a command's end that count as its end too.
 _LOOP = (
-    # Else the shell itself would end with a command that is interrupted.
-    "trap : INT; set -m; while IFS= read -r -d '' line <&3; do"
+    "set -m; while IFS= read -r -d '' line <&3; do"
     ' eval "$line" </dev/null; printf "%s\\0" "$?" >&4; done'
 )
 
@@ -180,7 +179,8 @@ class Agent:
     def _cancel(self) -> None:
         if self._is_running and self._shell is not None:
             self._cancelled_at = time.monotonic()
-            self._shell.interrupt(signal.SIGINT)
+            # Not SIGINT: a shell takes a child's death by it for its own.
+            self._shell.interrupt(signal.SIGTERM)
 
     def _insist(self) -> None:
         """A command that does not end when it is interrupted is ended, with its shell at last."""

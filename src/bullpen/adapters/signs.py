@@ -263,8 +263,6 @@ def _codex_entry(entry: dict[str, Any]) -> list[Sign]:
         return _codex_item(payload, name=str(entry.get("ordinal", "")))
     if entry.get("type") != "event_msg":
         return []
-    if kind == "user_message":
-        return [Sign("prompt", text=str(payload.get("message", "")))]
     if kind == "task_complete":
         return [Sign("end", "end_turn")]
     if kind == "turn_aborted":
@@ -280,6 +278,11 @@ def _codex_item(payload: dict[str, Any], *, name: str) -> list[Sign]:
         blocks: list[dict[str, Any]] = payload.get("content") or []
         texts = [str(block.get("text", "")) for block in blocks]
         return [Sign("text", text="".join(texts), name=name)]
+    if kind == "message" and payload.get("role") == "user":
+        blocks = payload.get("content") or []
+        text = "".join(str(block.get("text", "")) for block in blocks)
+        # What stands in marks of its own is context, not what somebody said.
+        return [] if text.lstrip().startswith("<") else [Sign("prompt", text=text)]
     if kind in ("function_call", "custom_tool_call", "local_shell_call"):
         given = _given(payload.get("arguments"))
         return [Sign("tool", name=call, data={"tool": payload.get("name"), "input": given})]
