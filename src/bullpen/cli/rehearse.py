@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from bullpen.cli.creating import DEFAULT_AGENT, MODES, created
-from bullpen.cli.events import followed
+from bullpen.cli.events import followed, stored
 from bullpen.cli.exits import DONE, NEEDS_USER, Refusal, of_outcome, usage
 from bullpen.cli.options import absolute, add_json
 from bullpen.cli.screen import Screen
-from bullpen.cli.show import say, say_json, talk
+from bullpen.cli.show import one_line, say, say_json, talk
+from bullpen.cli.team import listed_changes
 from bullpen.cli.telling import Telling
 from bullpen.cli.wire import Wire, fresh_key, session_path
 
@@ -62,14 +63,16 @@ def add_rehearse(parser: argparse.ArgumentParser) -> None:
         "--prompt", metavar="TEXT", action="append", default=[], help="what to say; may be repeated"
     )
     parser.add_argument("--mode", choices=MODES, help="how much the agent may do without asking")
-    parser.add_argument("-p", "--path", metavar="DIR", help="where; by default an empty folder")
+    parser.add_argument(
+        "-p", "--path", metavar="DIR", help="where; by default a scratch repository"
+    )
     parser.add_argument(
         "--in", dest="place", choices=("directory", "worktree"), default="directory",
-        help="with --path: work in the directory itself, or in a git worktree",
+        help="work in the directory itself, or in a git worktree",
     )  # fmt: skip
     parser.add_argument("--policy", metavar="FILE", help="policy rules to try")
     parser.add_argument("--setup", metavar="COMMAND", help="setup command to try")
-    parser.add_argument("--keep", action="store_true", help="leave the session for a look")
+    parser.add_argument("--keep", action="store_true", help="leave the session and what it made")
     parser.add_argument("--check", action="store_true", help="read the script, and do nothing else")
     parser.add_argument("--example", action="store_true", help="print an example script")
     add_json(parser)
@@ -79,7 +82,8 @@ def rehearse(args: argparse.Namespace) -> int:
     """Run a real agent against a scripted model and show what happens.
 
     Nothing is answered for you: what the agent asks and no rule decides ends the rehearsal with
-    exit code 4, which says that a user would be asked here.
+    exit code 4, which says that a user would be asked here. Without `--keep` the session and the
+    scratch repository are gone afterwards.
     """
     if args.example:
         say(EXAMPLE.rstrip("\n"))
@@ -87,21 +91,73 @@ def rehearse(args: argparse.Namespace) -> int:
     if args.script is None:
         raise usage("name a script", hint="`bullpen rehearse --example` prints one")
     if args.check:
-        return _check(args.script)
+        _checked(args.script)
+        say("The script is sound")
+        return DONE
     prompts = args.prompt or [_prompt_of(args.script)]
-    wire = Wire.here()
-    record = created(wire, _wanted(args), key=fresh_key())
+    return _rehearsed(args, prompts, Wire.here())
+
+
+def _rehearsed(args: argparse.Namespace, prompts: list[str], wire: Wire) -> int:
+    scratch = None if args.path else _Scratch()
+    session = ""
     try:
-        records = [_played(wire, record["id"], text, quiet=args.json) for text in prompts]
-        report = _report(wire, records[-1])
+        wanted = _wanted(args, absolute(args.path) if scratch is None else str(scratch.folder))
+        record = created(wire, wanted, key=fresh_key())
+        session = record["id"]
+        for text in prompts:
+            record = _played(wire, session, text, quiet=args.json)
+            if record["state"] != "idle":
+                break
+        return _told(args, _report(wire, record, scratch))
     finally:
         if not args.keep:
-            wire.post(session_path(record["id"], "/kill"))
-    return _told(args, report)
+            _clear(wire, session, scratch)
 
 
-def _wanted(args: argparse.Namespace) -> dict[str, Any]:
-    path = absolute(args.path) if args.path else tempfile.mkdtemp(prefix="bullpen-rehearsal-")
+class _Scratch:
+    """A repository of one empty commit, in a temporary folder."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="bullpen-rehearsal-"))
+        self._git("init", "-q", "-b", "main")
+        who = ("-c", "user.name=Rehearsal", "-c", "user.email=rehearsal@localhost")
+        self._git(*who, "commit", "-q", "--allow-empty", "-m", "A scratch repository")
+        self._base = self._git("rev-parse", "HEAD").decode().strip()
+
+    def diff(self) -> bytes:
+        """Return everything that differs from the beginning, committed or not."""
+        self._git("add", "-A")
+        return self._git("diff", "--cached", self._base)
+
+    def _git(self, *words: str) -> bytes:
+        try:
+            done = subprocess.run(
+                ["git", *words], cwd=self.folder, capture_output=True, check=False
+            )
+        except FileNotFoundError as missing:
+            raise Refusal("git-missing", "git is not installed", hint="install git") from missing
+        if done.returncode != 0:
+            raise Refusal("command-failed", f"git: {done.stderr.decode('utf-8', 'replace')[:300]}")
+        return done.stdout
+
+
+def _clear(wire: Wire, session: str, scratch: _Scratch | None) -> None:
+    if session:
+        wire.post(session_path(session, "/kill"))
+        force = "" if scratch is None else "?force=true"
+        try:
+            wire.call("DELETE", session_path(session, force))
+        except Refusal as refusal:
+            # Work in a worktree of the user's own repository is the user's to throw away.
+            talk(
+                f"{session} stays: {refusal.message}; `bullpen remove {session} --force` removes it"
+            )
+    if scratch is not None:
+        shutil.rmtree(scratch.folder, ignore_errors=True)
+
+
+def _wanted(args: argparse.Namespace, path: str) -> dict[str, Any]:
     given = {"mode": args.mode, "setup": args.setup}
     given["policy"] = absolute(args.policy) if args.policy else None
     wanted = {name: value for name, value in given.items() if value}
@@ -109,35 +165,25 @@ def _wanted(args: argparse.Namespace) -> dict[str, Any]:
     return wanted | {"rehearsal": absolute(args.script), "title": "Rehearsal"}
 
 
-def _checker(script: str, *more: str) -> subprocess.CompletedProcess[str]:
+def _checked(script: str, *more: str) -> str:
+    """Have the model read the script, and return what it prints."""
     program = Path(__file__).parents[1] / "testing" / "scripted_model.py"
-    words = [sys.executable, "-I", str(program), "--script", script, *more]
-    return subprocess.run(
+    words = [sys.executable, "-I", str(program), "--check", "--script", script, *more]
+    done = subprocess.run(
         words, capture_output=True, text=True, check=False, timeout=_CHECK_PATIENCE
     )
-
-
-def _check(script: str) -> int:
-    done = _checker(script, "--check")
     if done.returncode != 0:
         why = done.stderr.strip().removeprefix(f"{script}: ")
-        raise Refusal(
-            "rehearsal-invalid", f"{script}: {why}", hint="see `bullpen rehearse --example`"
-        )
-    say("The script is sound")
-    return DONE
+        hint = "see `bullpen rehearse --example`"
+        raise Refusal("rehearsal-invalid", f"{script}: {why}", hint=hint)
+    return done.stdout
 
 
 def _prompt_of(script: str) -> str:
-    done = _checker(script, "--check", "--prompt")
-    if done.returncode != 0:
-        why = done.stderr.strip().removeprefix(f"{script}: ")
-        raise Refusal(
-            "rehearsal-invalid", f"{script}: {why}", hint="see `bullpen rehearse --example`"
-        )
-    if not done.stdout.strip():
+    prompt = _checked(script, "--prompt").rstrip("\n")
+    if not prompt.strip():
         raise usage("nothing to say to the agent", hint="give --prompt, or `prompt:` in the script")
-    return done.stdout.rstrip("\n")
+    return prompt
 
 
 def _played(wire: Wire, session: str, text: str, *, quiet: bool) -> dict[str, Any]:
@@ -153,12 +199,13 @@ def _played(wire: Wire, session: str, text: str, *, quiet: bool) -> dict[str, An
                 screen.say(line, style)
         if kind == "state-changed" and event["fact"]["after"] in _AT_REST:
             record = wire.get(session_path(session))
-            if record.get("state") in ("asking", "waiting") or _is_over(record, sent["turn"]):
+            if record["state"] in _STUCK or _is_over(record, sent["turn"]):
                 return record
     return record
 
 
-_AT_REST = ("idle", "asking", "waiting", "stopped", "failed", "lost", "limited")
+_STUCK = ("asking", "waiting", "limited", "stopped", "failed", "lost")
+_AT_REST = ("idle", *_STUCK)
 
 
 def _is_over(record: dict[str, Any], turn: int) -> bool:
@@ -166,45 +213,80 @@ def _is_over(record: dict[str, Any], turn: int) -> bool:
     return now.get("number", 0) >= turn and now.get("state") != "running"
 
 
-def _report(wire: Wire, record: dict[str, Any]) -> dict[str, Any]:
+def _report(wire: Wire, record: dict[str, Any], scratch: _Scratch | None) -> dict[str, Any]:
     session = record["id"]
-    asked: dict[str, dict[str, Any]] = {}
-    events = wire.lines(session_path(session, "/events?limit=10000"))
-    for event in events:
-        fact = event["fact"]
-        if fact["kind"] == "permission-asked":
-            asked[fact["request"]] = {"title": fact.get("title", ""), "outcome": "open"}
-        elif fact["kind"] == "ask-answered" and fact["request"] in asked:
-            answer = {"outcome": fact["outcome"], "by": fact.get("by", "user")}
-            asked[fact["request"]] |= answer | {"reason": fact.get("reason", "")}
     return {
         "session": session,
         "state": record["state"],
         "outcome": record["outcome"],
-        "path": record.get("path", ""),
-        "permissions": list(asked.values()),
         "error": record.get("turn", {}).get("error"),
-        "files": sorted(_files(Path(record.get("path") or "/nonexistent"))),
+        "path": record.get("path", ""),
+        "permissions": _permissions(wire, session),
+        "changes": _changes(wire, session, scratch),
+        "requests": _requests(wire.home.sessions / session / "rehearsal" / "asked"),
     }
 
 
-def _files(folder: Path) -> list[str]:
-    if not folder.is_dir():
+def _permissions(wire: Wire, session: str) -> list[dict[str, Any]]:
+    asked: dict[str, dict[str, Any]] = {}
+    for event in stored(wire, session):
+        fact = event["fact"]
+        if fact["kind"] in ("permission-asked", "question-asked"):
+            title = fact.get("title") or fact.get("message") or ""
+            asked[fact["request"]] = {"title": title, "outcome": "open"}
+        elif fact["kind"] == "ask-answered" and fact["request"] in asked:
+            answer = {"outcome": fact["outcome"], "by": fact.get("by", "user")}
+            asked[fact["request"]] |= answer | {"reason": fact.get("reason", "")}
+    return list(asked.values())
+
+
+def _changes(
+    wire: Wire, session: str, scratch: _Scratch | None
+) -> list[tuple[str, int, int]] | None:
+    """Return each changed file with its added and removed lines; None without a repository."""
+    try:
+        diff = scratch.diff() if scratch else wire.fetch(session_path(session, "/diff"))
+    except Refusal:
+        return None
+    return listed_changes(diff)
+
+
+def _requests(folder: Path) -> list[dict[str, str]]:
+    """Return which answer the model gave to each request, from its log."""
+    try:
+        lines = (folder / "access.log").read_text("utf-8").splitlines()
+    except OSError:
         return []
-    found = [one for one in folder.rglob("*") if one.is_file() and ".git" not in one.parts]
-    return [str(one.relative_to(folder)) for one in found[:200]]
+    found: list[dict[str, str]] = []
+    for line in lines:
+        _, file, path, note = line.split(" ", 3)
+        found.append({"file": file, "path": path, "answer": note})
+    return found
 
 
 def _told(args: argparse.Namespace, report: dict[str, Any]) -> int:
     if args.json:
         say_json(report)
     else:
-        say(f"Outcome: {report['outcome']}")
-        for one in report["permissions"]:
-            by = f" by {one['by']}" if "by" in one else ", so a user would be asked"
-            say(f"  asked: {json.dumps(one['title'])[1:-1]}: {one['outcome']}{by}")
-        say(f"Files in {report['path']}: {', '.join(report['files']) or 'none'}")
-        if args.keep:
-            talk(f"kept: bullpen attach {report['session']}")
+        _tell(report)
+    if args.keep:
+        talk(f"kept: bullpen attach {report['session']}; it works in {report['path']}")
     code = of_outcome(report["outcome"])
     return NEEDS_USER if report["state"] in ("asking", "waiting") else code
+
+
+def _tell(report: dict[str, Any]) -> None:
+    why = f": {one_line(report['error'])}" if report["error"] else ""
+    say(f"Outcome: {report['outcome']}{why}")
+    for one in report["permissions"]:
+        by = f" by {one['by']}" if "by" in one else ", so a user would be asked"
+        reason = f" ({one_line(one['reason'])})" if one.get("reason") else ""
+        say(f"  asked: {one_line(one['title'])}: {one['outcome']}{by}{reason}")
+    changes = report["changes"]
+    if changes is None:
+        say("Changed: unknown, it worked outside of a git repository")
+    else:
+        told = [f"{one_line(name)} +{plus} -{minus}" for name, plus, minus in changes]
+        say(f"Changed: {', '.join(told) or 'nothing'}")
+    answers = sum(one["answer"] not in ("", "404") for one in report["requests"])
+    say(f"The model answered {answers} time{'' if answers == 1 else 's'}")

@@ -64,6 +64,9 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Path below the private home to its content."""
     args: tuple[str, ...] = ()
     """Arguments added to `command`."""
+    passes: tuple[str, ...] = ()
+    """What of the profile's `passes` tells nothing but where a program lies. The rest of it is
+    withheld: it may hold the user's own keys."""
 
 
 class Terminal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

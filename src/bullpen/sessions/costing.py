@@ -48,8 +48,11 @@ class Sum(msgspec.Struct, kw_only=True):
 async def entries(
     store: Store, records: Iterable[SessionRecord], *, since: float = 0.0
 ) -> list[Entry]:
-    """Return the ledger: one entry per turn that used something, oldest first."""
-    known = {record.id: record for record in records}
+    """Return the ledger: one entry per turn that used something, oldest first.
+
+    Rehearsals used nothing.
+    """
+    known = {record.id: record for record in records if record.rehearsal is None}
     found: dict[tuple[str, int], Entry] = {}
     for event in await store.events_of(kinds=KINDS, since=since):
         record, fact = known.get(event.session), event.fact

@@ -155,8 +155,7 @@ async def _start(
     marks = {"BULLPEN_SESSION": session, "BULLPEN_RUN": str(run)}
     environment = whole_environment(
         stage.environment,
-        # A rehearsal must not get at the user's own keys.
-        passes=profile.passes if wanted.rehearsal is None else (),
+        passes=rehearsing.passes(profile, wanted.rehearsal),
         sets=own,
         user=wanted.environment | marks | own_places(stage),
     )

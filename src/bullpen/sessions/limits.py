@@ -113,7 +113,9 @@ class Limits:
             profile = self._catalog.find(record.agent)
         except AgentUnknown:
             return record.agent
-        return profile.account or profile.id
+        account = profile.account or profile.id
+        # What a script says of limits must not stop the sessions that ask a real model.
+        return account if record.rehearsal is None else f"{account} in rehearsal {record.id}"
 
     def limited(self) -> dict[str, Limit]:
         """Return the accounts that are limited, and how."""

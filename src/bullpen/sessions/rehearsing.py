@@ -48,6 +48,13 @@ async def check_script(script: Path, *, environment: dict[str, str]) -> None:
         raise RehearsalInvalid(script, said.removeprefix(f"{script}: ")) from fault
 
 
+def passes(profile: AgentProfile, script: str | None) -> tuple[str, ...]:
+    """Return which of our variables the agent gets; in a rehearsal none that may hold a key."""
+    if script is None:
+        return tuple(profile.passes)
+    return profile.rehearsal.passes if profile.rehearsal is not None else ()
+
+
 def wrapped(
     argv: list[str], *, profile: AgentProfile, script: str, folder: Path, directory: Path
 ) -> list[str]:

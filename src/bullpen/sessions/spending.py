@@ -167,7 +167,8 @@ class Spending:
         is_warned = budget is not None and budget.is_warned
         if soft is not None and usd >= soft and not is_warned:
             facts.append(_fact("session", usd, soft, "usd", hard=False))
-        return [*facts, *self._day_reached(paid)]
+        # A script's tokens cost nothing, whatever the agent believes.
+        return facts if record.rehearsal is not None else [*facts, *self._day_reached(paid)]
 
     def _day_reached(self, paid: float) -> list[AnyFact]:
         today = _day(time.time())
@@ -199,7 +200,8 @@ class Spending:
             limit = f"{budget.usd:.2f} USD" if budget.usd is not None else f"{budget.tokens} tokens"
             return "session", usd, limit
         day = self._settings.day_usd
-        if day is not None and self._day == _day(time.time()) and self._today >= day:
+        is_over = self._day == _day(time.time()) and day is not None and self._today >= day
+        if day is not None and is_over and record.rehearsal is None:
             return "day", f"{self._today:.2f} USD", f"{day:.2f} USD"
         return None
 

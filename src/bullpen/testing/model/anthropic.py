@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-from bullpen.testing.model.conversation import Answer, Item, filled, next_answer, timed
+from bullpen.testing.model.conversation import Answer, Item, aside, filled, next_answer, timed
 from bullpen.testing.model.reading import objects, text_of, within
 from bullpen.testing.model.script import Script
 from bullpen.testing.model.tools import Offer, Tools
@@ -26,7 +26,7 @@ def answer_to(script: Script, body: dict[str, Any]) -> Answer:
     """Return what the model says to a request."""
     form = within(body, "output_config", "format") or within(body, "output_format")
     if form.get("type") == "json_schema":
-        return Answer(text=json.dumps(filled(form.get("schema"))), note="schema")
+        return aside(script, json.dumps(filled(form.get("schema"))), note="schema")
     offered = {
         tool["name"]: Offer(properties=within(tool, "input_schema", "properties"))
         for tool in objects(body, "tools")
@@ -37,23 +37,25 @@ def answer_to(script: Script, body: dict[str, Any]) -> Answer:
     answer = next_answer(script, items, Tools(offered, directory=directory_in(system)))
     if not offered and answer.error is None and answer.seconds == 0:
         # A side question, such as a title for the conversation.
-        return Answer(text="Scripted title", note="side")
+        return aside(script, "Scripted title", note="side")
     return answer
 
 
 def _items(body: dict[str, Any]) -> list[Item]:
     items: list[Item] = []
-    for message in body.get("messages") or ():
-        content = message["content"]
-        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        for block in blocks:
-            role = message["role"]
-            if role == "assistant":
-                items.append(Item("assistant", ""))
-            elif block.get("type") == "tool_result":
+    for message in objects(body, "messages"):
+        role = str(message.get("role"))
+        content = message.get("content")
+        if isinstance(content, str):
+            items.append(Item(role, content))
+        for block in objects(message, "content"):
+            kind = block.get("type")
+            if kind == "tool_result":
                 items.append(Item("tool", text_of(block.get("content"))))
-            elif block.get("type") == "text":
-                items.append(Item("user" if role == "user" else "system", block["text"]))
+            elif kind == "tool_use":
+                items.append(Item("call", ""))
+            elif kind == "text":
+                items.append(Item(role, text_of(block)))
     return items
 
 
@@ -65,38 +67,36 @@ def refusal(error: dict[str, Any]) -> dict[str, Any]:
     return {"type": "error", "error": {"type": kind, "message": error.get("message", "scripted")}}
 
 
-def message_of(script: Script, body: dict[str, Any], answer: Answer) -> dict[str, Any]:
+def message_of(body: dict[str, Any], answer: Answer) -> dict[str, Any]:
     """Return the whole message."""
     blocks: list[dict[str, Any]] = []
     if answer.thought:
         blocks.append({"type": "thinking", "thinking": answer.thought, "signature": "sig"})
     if answer.text:
         blocks.append({"type": "text", "text": answer.text})
-    if answer.call is not None:
+    for call in answer.calls:
         use = {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex[:20]}"}
-        blocks.append(use | {"name": answer.call.name, "input": answer.call.arguments})
+        blocks.append(use | {"name": call.name, "input": call.arguments})
     return {
         "id": f"msg_{uuid.uuid4().hex[:20]}",
         "type": "message",
         "role": "assistant",
         "model": body.get("model"),
         "content": blocks,
-        "stop_reason": "end_turn" if answer.call is None else "tool_use",
+        "stop_reason": "tool_use" if answer.calls else "end_turn",
         "stop_sequence": None,
         "usage": {
-            "input_tokens": script.input_tokens,
-            "output_tokens": script.output_tokens,
+            "input_tokens": answer.input_tokens,
+            "output_tokens": answer.output_tokens,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
         },
     }
 
 
-async def stream(
-    script: Script, body: dict[str, Any], answer: Answer
-) -> AsyncGenerator[dict[str, Any]]:
+async def stream(body: dict[str, Any], answer: Answer) -> AsyncGenerator[dict[str, Any]]:
     """Tell the message piece by piece."""
-    whole = message_of(script, body, answer)
+    whole = message_of(body, answer)
     usage = whole["usage"] | {"output_tokens": 1}
     yield {
         "type": "message_start",
@@ -110,7 +110,7 @@ async def stream(
             await anyio.sleep(seconds)
         yield {"type": "content_block_stop", "index": index}
     end = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
-    count = {"output_tokens": script.output_tokens}
+    count = {"output_tokens": answer.output_tokens}
     yield {"type": "message_delta", "delta": end, "usage": count}
     yield {"type": "message_stop"}
 

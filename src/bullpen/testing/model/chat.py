@@ -10,10 +10,10 @@ from typing import Any
 import anyio
 
 from bullpen.testing.model.anthropic import directory_in
-from bullpen.testing.model.conversation import Answer, Item, filled, next_answer, timed
+from bullpen.testing.model.conversation import Answer, Item, aside, filled, next_answer, timed
 from bullpen.testing.model.reading import objects, text_of, within
 from bullpen.testing.model.script import Script
-from bullpen.testing.model.tools import Offer, Tools
+from bullpen.testing.model.tools import Call, Offer, Tools
 
 _PLACE = re.compile(r"[Cc]urrent working directory: (\S+)")
 
@@ -23,7 +23,7 @@ def answer_to(script: Script, body: dict[str, Any]) -> Answer:
     form = within(body, "response_format")
     if form.get("type") == "json_schema":
         schema = within(form, "json_schema", "schema")
-        return Answer(text=json.dumps(filled(schema)), note="schema")
+        return aside(script, json.dumps(filled(schema)), note="schema")
     offered = {
         tool["function"]["name"]: Offer(
             properties=within(tool, "function", "parameters", "properties")
@@ -31,24 +31,23 @@ def answer_to(script: Script, body: dict[str, Any]) -> Answer:
         for tool in objects(body, "tools")
         if tool.get("type") == "function"
     }
-    items = [_item(message) for message in objects(body, "messages")]
+    items = [item for message in objects(body, "messages") for item in _items(message)]
     system = "\n".join(item.text for item in items if item.role == "system")
     place = _PLACE.search(system)
     directory = place[1] if place else directory_in(system)
     answer = next_answer(script, items, Tools(offered, directory=directory))
     if not offered and answer.error is None and answer.seconds == 0:
-        return Answer(text="Scripted title", note="side")
+        return aside(script, "Scripted title", note="side")
     return answer
 
 
-def _item(message: dict[str, Any]) -> Item:
-    roles = {"tool": "tool", "user": "user", "assistant": "assistant"}
-    return Item(roles.get(message["role"], "system"), text_of(message.get("content")))
+def _items(message: dict[str, Any]) -> list[Item]:
+    role, text = str(message.get("role")), text_of(message.get("content"))
+    items = [Item(role if role in ("tool", "user", "assistant") else "system", text)]
+    return [*items, *(Item("call", "") for _ in objects(message, "tool_calls"))]
 
 
-async def stream(
-    script: Script, body: dict[str, Any], answer: Answer
-) -> AsyncGenerator[dict[str, Any]]:
+async def stream(body: dict[str, Any], answer: Answer) -> AsyncGenerator[dict[str, Any]]:
     """Tell the completion piece by piece."""
     base = _base(body, "chat.completion.chunk")
 
@@ -56,23 +55,27 @@ async def stream(
         return base | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
     yield chunk({"role": "assistant", "content": ""})
+    if answer.thought:
+        yield chunk({"reasoning_content": answer.thought})
     for piece, seconds in timed(answer):
         yield chunk({"content": piece})
         await anyio.sleep(seconds)
-    if answer.call is not None:
-        yield chunk({"tool_calls": [_call(answer) | {"index": 0}]})
-    yield chunk({}, "stop" if answer.call is None else "tool_calls")
-    yield base | {"choices": [], "usage": _usage(script)}
+    for index, call in enumerate(answer.calls):
+        yield chunk({"tool_calls": [_told(call) | {"index": index}]})
+    yield chunk({}, "tool_calls" if answer.calls else "stop")
+    yield base | {"choices": [], "usage": _usage(answer)}
 
 
-def completion(script: Script, body: dict[str, Any], answer: Answer) -> dict[str, Any]:
+def completion(body: dict[str, Any], answer: Answer) -> dict[str, Any]:
     """Return the whole completion."""
     message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
-    if answer.call is not None:
-        message["tool_calls"] = [_call(answer)]
-    finish = "stop" if answer.call is None else "tool_calls"
+    if answer.thought:
+        message["reasoning_content"] = answer.thought
+    if answer.calls:
+        message["tool_calls"] = [_told(call) for call in answer.calls]
+    finish = "tool_calls" if answer.calls else "stop"
     choice = {"index": 0, "message": message, "finish_reason": finish}
-    return _base(body, "chat.completion") | {"choices": [choice], "usage": _usage(script)}
+    return _base(body, "chat.completion") | {"choices": [choice], "usage": _usage(answer)}
 
 
 def _base(body: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -80,19 +83,18 @@ def _base(body: dict[str, Any], kind: str) -> dict[str, Any]:
     return {"id": name, "object": kind, "created": int(time.time()), "model": body.get("model")}
 
 
-def _call(answer: Answer) -> dict[str, Any]:
-    assert answer.call is not None, "asked for by whoever has one"
-    arguments = json.dumps(answer.call.arguments)
+def _told(call: Call) -> dict[str, Any]:
+    arguments = json.dumps(call.arguments)
     return {
         "id": f"call_{uuid.uuid4().hex[:12]}",
         "type": "function",
-        "function": {"name": answer.call.name, "arguments": arguments},
+        "function": {"name": call.name, "arguments": arguments},
     }
 
 
-def _usage(script: Script) -> dict[str, int]:
+def _usage(answer: Answer) -> dict[str, int]:
     return {
-        "prompt_tokens": script.input_tokens,
-        "completion_tokens": script.output_tokens,
-        "total_tokens": script.input_tokens + script.output_tokens,
+        "prompt_tokens": answer.input_tokens,
+        "completion_tokens": answer.output_tokens,
+        "total_tokens": answer.input_tokens + answer.output_tokens,
     }

@@ -1,5 +1,6 @@
 """What the model says next: one pure function of the script and the conversation so far."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -11,7 +12,8 @@ from bullpen.testing.model.tools import Call, Tools
 
 
 class Item(NamedTuple):
-    """One piece of a conversation: `user`, `tool` (a result), `assistant` or `system`."""
+    """One piece of a conversation: words of the `user`, `assistant` or `system`, a `call` of a
+    tool, or what the `tool` answered."""
 
     role: str
     text: str
@@ -26,10 +28,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The text is spread over so long."""
     delay: float = 0.0
     """Silence before the first word."""
-    call: Call | None = None
+    calls: tuple[Call, ...] = ()
     error: dict[str, Any] | None = None
     note: str = ""
     """For the log: which step this is."""
+    input_tokens: int
+    output_tokens: int
 
 
 _WORDS_A_SECOND: Final = 5
@@ -41,7 +45,13 @@ def next_answer(script: Script, items: Sequence[Item], tools: Tools) -> Answer:
     prompt = items[at].text if at >= 0 else ""
     steps, final = _steps(script, prompt)
     done = sum(1 for item in items[at + 1 :] if item.role == "tool")
-    return _played(steps, done, final, tools)
+    return _played(steps, done, aside(script, final, note="final"), tools)
+
+
+def aside(script: Script, text: str, *, note: str) -> Answer:
+    """Return an answer that is no step of the script."""
+    used = (script.input_tokens, script.output_tokens)
+    return Answer(text=text, note=note, input_tokens=used[0], output_tokens=used[1])
 
 
 def _steps(script: Script, prompt: str) -> tuple[list[Step], str]:
@@ -63,53 +73,88 @@ def _fits(when: str, prompt: str) -> bool:
 def _prompt_index(script: Script, items: Sequence[Item]) -> int:
     """Find the prompt that is being answered: the last user text that carries or fits a script.
 
-    Agents add user texts of their own (reminders, context), which must not take its place.
+    Agents add user texts of their own (reminders, context), and words of the user come in the
+    middle of a turn; neither takes the prompt's place. A text that comes when a turn had ended
+    does.
     """
     users = [index for index, item in enumerate(items) if item.role == "user" and item.text]
+    plain = [index for index in users if not _is_context(items[index].text)]
+    newest = (plain or users or [-1])[-1]
     for index in reversed(users):
-        if MARK in items[index].text and read_inline(items[index].text) is not None:
-            return index
-        if any(one.when and _fits(one.when, items[index].text) for one in script.replies):
-            return index
-    plain = [index for index in users if not items[index].text.lstrip().startswith("<")]
-    return (plain or users or [-1])[-1]
+        if _is_scripted(script, items[index].text):
+            return newest if _has_ended(items[index + 1 : newest + 1]) else index
+    return newest
 
 
-def _played(steps: Sequence[Step], done: int, final: str, tools: Tools) -> Answer:
-    """Go through the steps; those that use a tool count one result each."""
-    thought, delay = "", 0.0
+def _is_context(text: str) -> bool:
+    return text.lstrip().startswith("<")
+
+
+def _is_scripted(script: Script, text: str) -> bool:
+    if MARK in text and read_inline(text) is not None:
+        return True
+    return not _is_context(text) and any(
+        one.when and _fits(one.when, text) for one in script.replies
+    )
+
+
+def _has_ended(items: Sequence[Item]) -> bool:
+    """Say whether the model said something that used no tool."""
+    roles = [item.role for item in items]
+    return any(
+        role == "assistant" and after not in ("assistant", "call")
+        for role, after in itertools.pairwise(roles)
+    )
+
+
+def _played(steps: Sequence[Step], done: int, answer: Answer, tools: Tools) -> Answer:
+    """Go through the steps; those that use tools count one result each."""
+    first = done == 0
     for number, step in enumerate(steps):
-        if step.verb == "think":
-            thought = step.argument if done == 0 else ""
+        if step.verb in _MODIFIERS:
+            answer = _modified(answer, step, first=first)
             continue
-        if step.verb == "stall":
-            delay = step.argument if done == 0 else 0.0
+        calls = tools.calls(step)
+        if calls and done > 0:
+            done -= min(done, len(calls))
+            first = done == 0
+            answer = msgspec.structs.replace(answer, thought="", delay=0.0)
             continue
-        call = tools.call(step)
-        if call is not None and done > 0:
-            done -= 1
-            thought, delay = "", 0.0
-            continue
-        if call is None and done > 0 and number < len(steps) - 1:
+        if not calls and done > 0 and number < len(steps) - 1:
             # Said, and the agent went on: with a prompt in the middle of the turn, say.
             continue
-        return _said(step, call, thought=thought, delay=delay, number=number)
-    return Answer(text=final, thought=thought, delay=delay, note="final")
+        answer = msgspec.structs.replace(answer, note=f"{number}:{step.verb}")
+        return _said(answer, step, calls)
+    return answer
 
 
-def _said(step: Step, call: Call | None, *, thought: str, delay: float, number: int) -> Answer:
-    note = f"{number}:{step.verb}"
+_MODIFIERS: Final = ("think", "stall", "usage")
+# Steps that say nothing by themselves.
+
+
+def _modified(answer: Answer, step: Step, *, first: bool) -> Answer:
+    if step.verb == "usage":
+        used = {f"{kind}_tokens": count for kind, count in step.argument.items()}
+        return msgspec.structs.replace(answer, **used)
+    if not first:
+        return answer
+    field = {"think": "thought", "stall": "delay"}[step.verb]
+    return msgspec.structs.replace(answer, **{field: step.argument})
+
+
+def _said(answer: Answer, step: Step, calls: tuple[Call, ...]) -> Answer:
     if step.verb == "error":
-        return Answer(error=step.argument, delay=delay, note=note)
+        return msgspec.structs.replace(answer, text="", error=step.argument)
     if step.verb == "slow":
         seconds = step.argument["seconds"]
         count = int(step.argument.get("words", max(1, seconds * _WORDS_A_SECOND)))
-        text = "".join(f"w{index} " for index in range(count))
-        return Answer(text=text, seconds=seconds, thought=thought, delay=delay, note=note)
-    if call is None:
-        said = step.argument if step.verb == "text" else f"no tool for {step.verb}"
-        return Answer(text=said, thought=thought, delay=delay, note=note)
-    return Answer(text=step.say, call=call, thought=thought, delay=delay, note=note)
+        begin = f"{step.say} " if step.say else ""
+        text = begin + "".join(f"w{index} " for index in range(count))
+        return msgspec.structs.replace(answer, text=text, seconds=seconds)
+    if calls:
+        return msgspec.structs.replace(answer, text=step.say, calls=calls)
+    said = step.argument if step.verb == "text" else f"no tool for {step.verb}"
+    return msgspec.structs.replace(answer, text=said)
 
 
 def pieces(text: str, count: int = 6) -> list[str]:

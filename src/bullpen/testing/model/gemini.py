@@ -8,8 +8,8 @@ from typing import Any
 
 import anyio
 
-from bullpen.testing.model.conversation import Answer, Item, filled, next_answer, timed
-from bullpen.testing.model.reading import objects, within
+from bullpen.testing.model.conversation import Answer, Item, aside, filled, next_answer, timed
+from bullpen.testing.model.reading import objects, text_of, within
 from bullpen.testing.model.script import Script
 from bullpen.testing.model.tools import Offer, Tools
 
@@ -22,7 +22,7 @@ def answer_to(script: Script, body: dict[str, Any]) -> Answer:
     schema = settings.get("responseJsonSchema") or settings.get("responseSchema")
     if schema:
         # The router before each turn, and other side questions.
-        return Answer(text=json.dumps(filled(schema)), note="schema")
+        return aside(script, json.dumps(filled(schema)), note="schema")
     offered: dict[str, Offer] = {}
     for tool in objects(body, "tools"):
         for one in objects(tool, "functionDeclarations"):
@@ -41,9 +41,11 @@ def _items(body: dict[str, Any]) -> list[Item]:
             if "functionResponse" in part:
                 items.append(Item("tool", json.dumps(part["functionResponse"].get("response"))))
             elif content.get("role", "user") == "user":
-                items.append(Item("user", part.get("text", "")))
-            else:
-                items.append(Item("assistant", ""))
+                items.append(Item("user", text_of(part)))
+            elif "functionCall" in part:
+                items.append(Item("call", ""))
+            elif part.get("text") and not part.get("thought"):
+                items.append(Item("assistant", part["text"]))
     return items
 
 
@@ -56,12 +58,12 @@ def refusal(error: dict[str, Any]) -> dict[str, Any]:
     return {"error": {"code": status, "message": message, "status": kind}}
 
 
-async def stream(script: Script, model: str, answer: Answer) -> AsyncGenerator[dict[str, Any]]:
+async def stream(model: str, answer: Answer) -> AsyncGenerator[dict[str, Any]]:
     """Tell the answer piece by piece."""
     usage = {
-        "promptTokenCount": script.input_tokens,
-        "candidatesTokenCount": script.output_tokens,
-        "totalTokenCount": script.input_tokens + script.output_tokens,
+        "promptTokenCount": answer.input_tokens,
+        "candidatesTokenCount": answer.output_tokens,
+        "totalTokenCount": answer.input_tokens + answer.output_tokens,
     }
     base = {"usageMetadata": usage, "modelVersion": model, "responseId": uuid.uuid4().hex[:12]}
 
@@ -74,11 +76,8 @@ async def stream(script: Script, model: str, answer: Answer) -> AsyncGenerator[d
     for piece, seconds in timed(answer):
         yield told([{"text": piece}])
         await anyio.sleep(seconds)
-    if answer.call is None:
-        yield told([{"text": ""}], "STOP")
-        return
-    call = {"name": answer.call.name, "args": answer.call.arguments}
-    yield told([{"functionCall": call, "thoughtSignature": "c2ln"}], "STOP")
+    calls = [{"functionCall": {"name": one.name, "args": one.arguments}} for one in answer.calls]
+    yield told([one | {"thoughtSignature": "c2ln"} for one in calls] or [{"text": ""}], "STOP")
 
 
 def whole(events: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from bullpen.testing.model.conversation import Answer, Item, filled, next_answer, timed
+from bullpen.testing.model.conversation import Answer, Item, aside, filled, next_answer, timed
 from bullpen.testing.model.reading import objects, text_of, within
 from bullpen.testing.model.script import Script
 from bullpen.testing.model.tools import Call, Offer, Tools
@@ -22,7 +22,7 @@ def answer_to(script: Script, body: dict[str, Any]) -> Answer:
     form = within(body, "text", "format")
     if form.get("type") == "json_schema":
         # Titles and automatic reviews quote the user's prompt.
-        return Answer(text=json.dumps(filled(form.get("schema"))), note="schema")
+        return aside(script, json.dumps(filled(form.get("schema"))), note="schema")
     items = _items(body)
     places = [found[1] for item in items if (found := _DIRECTORY.search(item.text))]
     tools = Tools(_offered(body), directory=places[-1] if places else None)
@@ -37,12 +37,12 @@ def _items(body: dict[str, Any]) -> list[Item]:
     for one in objects(body, "input"):
         kind = str(one.get("type", "message"))
         if kind == "message":
-            role = one["role"] if one["role"] in ("user", "assistant") else "system"
-            items.append(Item(role, text_of(one.get("content"))))
+            role = one.get("role") if one.get("role") in ("user", "assistant") else "system"
+            items.append(Item(str(role), text_of(one.get("content"))))
         elif kind.endswith("_output"):
             items.append(Item("tool", text_of(one.get("output"))))
-        else:
-            items.append(Item("assistant", ""))
+        elif kind.endswith("_call"):
+            items.append(Item("call", ""))
     return items
 
 
@@ -76,9 +76,7 @@ def refusal(error: dict[str, Any]) -> dict[str, Any]:
     return {"error": body}
 
 
-async def stream(
-    script: Script, body: dict[str, Any], answer: Answer
-) -> AsyncGenerator[dict[str, Any]]:
+async def stream(body: dict[str, Any], answer: Answer) -> AsyncGenerator[dict[str, Any]]:
     """Tell the response piece by piece; the last event holds it whole."""
     base: dict[str, Any] = {
         "id": f"resp_{uuid.uuid4().hex[:16]}",
@@ -90,18 +88,47 @@ async def stream(
     }
     yield {"type": "response.created", "response": base}
     done: list[dict[str, Any]] = []
-    if answer.text or answer.call is None:
-        async for event in _message(answer, len(done)):
-            yield event
-            if event["type"] == "response.output_item.done":
-                done.append(event["item"])
-    if answer.call is not None:
-        for event in _call(answer.call, len(done)):
-            yield event
-            if event["type"] == "response.output_item.done":
-                done.append(event["item"])
-    whole = base | {"status": "completed", "output": done, "usage": _usage(script)}
+    async for event in _items_told(answer):
+        yield event
+        if event["type"] == "response.output_item.done":
+            done.append(event["item"])
+    whole = base | {"status": "completed", "output": done, "usage": _usage(answer)}
     yield {"type": "response.completed", "response": whole}
+
+
+async def _items_told(answer: Answer) -> AsyncGenerator[dict[str, Any]]:
+    index = 0
+    if answer.thought:
+        for event in _thought(answer.thought, index):
+            yield event
+        index += 1
+    if answer.text or not answer.calls:
+        async for event in _message(answer, index):
+            yield event
+        index += 1
+    for number, call in enumerate(answer.calls, start=index):
+        for event in _call(call, number):
+            yield event
+
+
+def _thought(text: str, index: int) -> list[dict[str, Any]]:
+    name = f"rs_{uuid.uuid4().hex[:16]}"
+    item: dict[str, Any] = {"id": name, "type": "reasoning", "summary": []}
+    here = {"item_id": name, "output_index": index, "summary_index": 0}
+    part = {"type": "summary_text", "text": text}
+    kind = "response.reasoning_summary"
+    return [
+        {"type": "response.output_item.added", "output_index": index, "item": item},
+        {"type": f"{kind}_part.added", **here, "part": part | {"text": ""}},
+        {"type": f"{kind}_text.delta", **here, "delta": text},
+        {"type": f"{kind}_text.done", **here, "text": text},
+        {"type": f"{kind}_part.done", **here, "part": part},
+        {
+            "type": "response.output_item.done",
+            "output_index": index,
+            "item": item | {"summary": [part]},
+        },
+    ]
 
 
 async def _message(answer: Answer, index: int) -> AsyncGenerator[dict[str, Any]]:
@@ -143,11 +170,11 @@ def _call(call: Call, index: int) -> list[dict[str, Any]]:
     ]
 
 
-def _usage(script: Script) -> dict[str, Any]:
+def _usage(answer: Answer) -> dict[str, Any]:
     return {
-        "input_tokens": script.input_tokens,
+        "input_tokens": answer.input_tokens,
         "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": script.output_tokens,
+        "output_tokens": answer.output_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": script.input_tokens + script.output_tokens,
+        "total_tokens": answer.input_tokens + answer.output_tokens,
     }

@@ -20,7 +20,7 @@ A prompt may carry its own script in one line, which wins over the file:
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 import msgspec
@@ -75,9 +75,12 @@ VERBS: Final[Mapping[str, str]] = {
     "patch": "apply a patch with the agent's `apply_patch`: `{path, content}` adds a file",
     "mcp": "use a tool of an MCP server: `{server, tool, arguments}`",
     "tool": "use any tool by its name: `{name, arguments}`",
+    "ask": "ask the user with the agent's own tool, where it has one: `{question, options}`",
+    "together": "use the tools of these steps in one answer: a list",
     "slow": "say many words over this many seconds: `2`, or `{seconds, words}`",
     "stall": "say nothing for this many seconds, then go on with the next step",
-    "error": "answer with an error: a status, or `{status, type, message, retry_after}`",
+    "error": "answer with an error: a status, or `{status, type, message, retry_after, headers}`",
+    "usage": "say from here on that an answer used so many tokens: `{input, output}`",
 }
 """Every step and what it means; documented in `docs/how-to/rehearse.md`."""
 _INLINE: Final = {"bash": "run", "esc": "escalate"}
@@ -136,14 +139,15 @@ def _fields(raw: Any, what: str, allowed: tuple[str, ...]) -> dict[str, Any]:
     line = fields.get("__line__")
     for key in fields:
         if key != "__line__" and key not in allowed:
-            where = f"line {line}: " if line else ""
-            raise ScriptInvalid(f"{where}{what} has no key {key!r}; it has {', '.join(allowed)}")
+            raise ScriptInvalid(
+                f"{_at(line)}{what} has no key {key!r}; it has {', '.join(allowed)}"
+            )
     return fields
 
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ScriptInvalid(f"usage must be whole numbers, not {value!r}")
+        raise ScriptInvalid(f"tokens are counted in whole numbers, not {value!r}")
     return value
 
 
@@ -155,13 +159,17 @@ def _reply(raw: Any) -> Reply:
         try:
             re.compile(when[1:-1])
         except re.error as error:
-            raise ScriptInvalid(f"line {line}: `when` is no regular expression: {error}") from error
+            raise ScriptInvalid(f"{_at(line)}`when` is no regular expression: {error}") from error
     steps = fields.get("steps")
     if not isinstance(steps, list) or not steps:
-        raise ScriptInvalid(f"line {line}: a reply needs `steps`, a list of at least one")
+        raise ScriptInvalid(f"{_at(line)}a reply needs `steps`, a list of at least one")
     final = fields.get("final")
     made = [_step(one, line) for one in cast("list[Any]", steps)]
     return Reply(steps=_joined(made), when=when, final=None if final is None else str(final))
+
+
+def _at(line: int | None) -> str:
+    return f"line {line}: " if line else ""
 
 
 def _step(raw: Any, line: int | None) -> Step:
@@ -170,14 +178,14 @@ def _step(raw: Any, line: int | None) -> Step:
     fields = dict(cast("dict[str, Any]", raw)) if isinstance(raw, dict) else {}
     line = fields.pop("__line__", line)
     if len(fields) != 1:
-        raise ScriptInvalid(f"line {line}: a step has one key, the verb: {', '.join(VERBS)}")
+        raise ScriptInvalid(f"{_at(line)}a step has one key, the verb: {', '.join(VERBS)}")
     ((verb, argument),) = fields.items()
     if verb not in VERBS:
-        raise ScriptInvalid(f"line {line}: no step is called {verb!r}; known: {', '.join(VERBS)}")
+        raise ScriptInvalid(f"{_at(line)}no step is called {verb!r}; known: {', '.join(VERBS)}")
     try:
         return Step(verb=verb, argument=_checked(verb, _plain(argument)))
-    except (ValueError, TypeError, KeyError) as error:
-        raise ScriptInvalid(f"line {line}: {verb}: {error}") from error
+    except (ValueError, TypeError, ScriptInvalid) as error:
+        raise ScriptInvalid(f"{_at(line)}{verb}: {error}") from error
 
 
 def _plain(value: Any) -> Any:
@@ -195,16 +203,26 @@ _NEEDS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "edit": (("path", "old", "new"), ()),
     "mcp": (("tool",), ("server", "arguments")),
     "tool": (("name",), ("arguments",)),
+    "ask": (("question",), ("options",)),
+    "usage": ((), ("input", "output")),
     "slow": (("seconds",), ("words",)),
-    "error": (("status",), ("type", "message", "retry_after")),
+    "error": (("status",), ("type", "message", "retry_after", "headers")),
 }
-_SHORT: Final = {"slow": "seconds", "error": "status", "mcp": "tool", "write": "path"}
+_SHORT: Final = {
+    "slow": "seconds",
+    "error": "status",
+    "mcp": "tool",
+    "write": "path",
+    "ask": "question",
+}
 # What a plain value means where a mapping is expected.
 
 
 def _checked(verb: str, argument: Any) -> Any:
     if verb == "stall":
-        return float(argument)
+        return _seconds(argument)
+    if verb == "together":
+        return _tools_of(argument)
     if verb not in _NEEDS:
         if not isinstance(argument, str | int | float):
             raise TypeError("expected a text")
@@ -222,12 +240,49 @@ def _checked_fields(verb: str, fields: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"`{missing[0]}` is missing")
     if odd := [key for key in fields if key not in (*needed, *optional)]:
         raise ValueError(f"it has no key {odd[0]!r}; it has {', '.join((*needed, *optional))}")
+    _check_values(fields)
+    if verb == "usage":
+        return {key: _count(value) for key, value in fields.items()}
+    return fields
+
+
+def _check_values(fields: dict[str, Any]) -> None:
     for key in ("seconds", "retry_after"):
         if key in fields:
-            fields[key] = float(fields[key])
-    if "status" in fields and not 400 <= int(fields["status"]) < 600:
+            fields[key] = _seconds(fields[key])
+    for key, kind, what in _KINDS:
+        if not isinstance(fields.get(key, kind()), kind):
+            raise ValueError(f"`{key}` must be {what}")
+    if not 400 <= int(fields.get("status", 400)) < 600:
         raise ValueError(f"status {fields['status']} is no error")
-    return fields
+
+
+_KINDS: Final = (
+    ("arguments", dict, "a mapping"),
+    ("headers", dict, "a mapping"),
+    ("options", list, "a list"),
+)
+_LONGEST: Final = 86400.0
+
+
+def _seconds(value: Any) -> float:
+    """Read `2`, `0.5` or `2s`."""
+    seconds = float(value.strip().removesuffix("s") if isinstance(value, str) else value)
+    if not 0 <= seconds <= _LONGEST:
+        raise ValueError(f"{value!r} is no number of seconds from 0 to a day")
+    return seconds
+
+
+_ALONE: Final = ("text", "think", "slow", "stall", "error", "usage", "together")
+
+
+def _tools_of(argument: Any) -> list[Step]:
+    if not isinstance(argument, list) or not argument:
+        raise TypeError("expected a list of steps that use tools")
+    steps = [_step(each, None) for each in cast("list[Any]", argument)]
+    if odd := [step.verb for step in steps if step.verb in _ALONE]:
+        raise ValueError(f"{odd[0]} uses no tool")
+    return steps
 
 
 _TALK: Final = ("text",)
@@ -275,25 +330,24 @@ def _inline(piece: str) -> Step:
         if verb not in VERBS:
             raise ValueError(f"no step is called {verb!r}")
         return Step(verb=verb, argument=_checked(verb, _inline_argument(verb, rest)))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, ScriptInvalid) as error:
         return Step(verb="text", argument=f"bad script {piece!r}: {error}")
 
 
 def _inline_argument(verb: str, rest: str) -> Any:
     if rest.startswith("{"):
         return json.loads(rest)
-    if verb in ("write", "patch", "edit"):
-        return _pairs(rest) or {"path": "hello.txt"}
-    if verb == "mcp":
-        return {"tool": "echo", "arguments": {"text": rest or "hi"}}
-    if verb == "tool":
-        name, _, arguments = rest.partition(" ")
-        return {"name": name, "arguments": json.loads(arguments or "{}")}
-    if verb == "slow":
-        return rest or 10
-    if verb == "error":
-        return int(rest or 500)
-    return rest
+    read = _READERS.get(verb)
+    return rest if read is None else read(rest)
+
+
+def _tool_named(rest: str) -> dict[str, Any]:
+    name, _, arguments = rest.partition(" ")
+    return {"name": name, "arguments": json.loads(arguments or "{}")}
+
+
+def _only_in_a_file(rest: str) -> Any:
+    raise ValueError("it needs a file")
 
 
 def _pairs(rest: str) -> dict[str, str]:
@@ -302,3 +356,17 @@ def _pairs(rest: str) -> dict[str, str]:
     for match in re.finditer(r"(path|content|old|new)=(.*?)(?=\s+(?:content|old|new)=|$)", rest):
         found[match[1]] = match[2].replace("\\n", "\n")
     return found
+
+
+_READERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "write": lambda rest: _pairs(rest) or {"path": "hello.txt"},
+    "patch": lambda rest: _pairs(rest) or {"path": "hello.txt"},
+    "edit": lambda rest: _pairs(rest),
+    "mcp": lambda rest: {"tool": "echo", "arguments": {"text": rest or "hi"}},
+    "tool": _tool_named,
+    "slow": lambda rest: rest or 10,
+    "error": lambda rest: int(rest or 500),
+    "ask": lambda rest: {"question": rest or "Which?"},
+    "together": _only_in_a_file,
+}
+# How the words behind a verb are read, where they are not simply a text.

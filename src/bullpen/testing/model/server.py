@@ -5,13 +5,14 @@ Listens on 127.0.0.1 and prints one JSON line with its address once it does.
 
 import argparse
 import json
+import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import uvicorn
@@ -50,15 +51,15 @@ class Model:
 
     async def messages(self, request: Request) -> Response:
         """Anthropic Messages."""
-        body = await request.json()
+        body = await _object(request)
         answer = anthropic.answer_to(self._script, body)
         await self._heard("anthropic", request, body, answer)
         if answer.error is not None:
             return _refused(answer.error, anthropic.refusal(answer.error))
         if body.get("stream"):
-            return _events(_named(anthropic.stream(self._script, body, answer)))
+            return _events(_named(anthropic.stream(body, answer)))
         await anyio.sleep(answer.seconds)
-        return JSONResponse(anthropic.message_of(self._script, body, answer))
+        return JSONResponse(anthropic.message_of(body, answer))
 
     async def count(self, request: Request) -> Response:
         """Anthropic's counting of tokens."""
@@ -67,31 +68,31 @@ class Model:
 
     async def responses(self, request: Request) -> Response:
         """OpenAI Responses."""
-        body = await request.json()
+        body = await _object(request)
         answer = responses.answer_to(self._script, body)
         await self._heard("responses", request, body, answer)
         if answer.error is not None:
             return _refused(answer.error, responses.refusal(answer.error))
-        told = responses.stream(self._script, body, answer)
+        told = responses.stream(body, answer)
         if body.get("stream"):
             return _events(_named(_numbered(told)))
         return JSONResponse([event async for event in told][-1]["response"])
 
     async def chat(self, request: Request) -> Response:
         """OpenAI Chat Completions."""
-        body = await request.json()
+        body = await _object(request)
         answer = chat.answer_to(self._script, body)
         await self._heard("chat", request, body, answer)
         if answer.error is not None:
             return _refused(answer.error, responses.refusal(answer.error))
         if body.get("stream"):
-            return _events(_finished(chat.stream(self._script, body, answer)))
+            return _events(_finished(chat.stream(body, answer)))
         await anyio.sleep(answer.seconds)
-        return JSONResponse(chat.completion(self._script, body, answer))
+        return JSONResponse(chat.completion(body, answer))
 
     async def gemini(self, request: Request) -> Response:
         """Gemini, streamed or not, and its counting of tokens."""
-        body = await request.json()
+        body = await _object(request)
         verb, model = request.path_params["verb"], request.path_params["model"]
         if verb == "countTokens":
             return JSONResponse({"totalTokens": self._script.input_tokens})
@@ -99,7 +100,7 @@ class Model:
         await self._heard("gemini", request, body, answer)
         if answer.error is not None:
             return _refused(answer.error, gemini.refusal(answer.error))
-        told = gemini.stream(self._script, model, answer)
+        told = gemini.stream(model, answer)
         if verb == "streamGenerateContent":
             return _events(_plain(told, end="\r\n\r\n"))
         return JSONResponse(gemini.whole([event async for event in told]))
@@ -125,8 +126,17 @@ class Model:
         await anyio.sleep(answer.delay)
 
 
+async def _object(request: Request) -> dict[str, Any]:
+    """Return the body; whatever is no JSON object says nothing."""
+    try:
+        body = json.loads(await request.body())
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+
+
 def _refused(error: dict[str, Any], body: dict[str, Any]) -> Response:
-    headers: dict[str, str] = {}
+    headers = {str(name): str(value) for name, value in error.get("headers", {}).items()}
     if error.get("retry_after") is not None:
         headers["retry-after"] = str(int(error["retry_after"]))
     return JSONResponse(body, status_code=int(error["status"]), headers=headers)
@@ -161,7 +171,16 @@ async def _finished(events: AsyncIterable[dict[str, Any]]) -> AsyncGenerator[str
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens once it does."""
+    """Says where it listens once it does, and ends with its owner."""
+
+    def __init__(self, config: uvicorn.Config, *, owner: int | None) -> None:
+        super().__init__(config)
+        self._owner = owner
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say whether it is time to end; asked ten times a second."""
+        is_orphan = self._owner is not None and os.getppid() != self._owner
+        return is_orphan or await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, then tell the address."""
@@ -178,6 +197,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--script", type=Path, help="YAML; without one only prompts carry scripts")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log", type=Path, help="folder for what is asked")
+    parser.add_argument("--owner", type=int, metavar="PID", help="end when this parent has ended")
     parser.add_argument("--check", action="store_true", help="read the script and do nothing else")
     parser.add_argument("--prompt", action="store_true", help="with --check: print its prompt")
     args = parser.parse_args(argv)
@@ -189,12 +209,12 @@ def main(argv: Sequence[str]) -> int:
     if args.check and args.prompt:
         print(script.prompt)  # noqa: T201 - what was asked for
     if not args.check:
-        serve(script, port=args.port, log=Log(args.log))
+        serve(script, port=args.port, log=Log(args.log), owner=args.owner)
     return 0
 
 
-def serve(script: Script, *, port: int, log: Log) -> None:
-    """Serve `script` on loopback until SIGTERM or SIGINT."""
+def serve(script: Script, *, port: int, log: Log, owner: int | None = None) -> None:
+    """Serve `script` on loopback until SIGTERM or SIGINT, or until `owner`, our parent, is gone."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
@@ -205,7 +225,7 @@ def serve(script: Script, *, port: int, log: Log) -> None:
         lifespan="off",
         timeout_graceful_shutdown=0,
     )
-    server = _Server(config)
+    server = _Server(config, owner=owner)
     signal.signal(signal.SIGTERM, partial(_stop, server))
     anyio.run(partial(server.serve, sockets=[listener]))
 

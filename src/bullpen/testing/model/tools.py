@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bullpen.testing.model.reading import within
 from bullpen.testing.model.script import Step
 
 
@@ -40,6 +41,7 @@ _SHELLS: Final = (
     "local_shell",
     "exec",
 )
+_ASKERS: Final = ("AskUserQuestion", "ask_user", "request_user_input", "question")
 _PATHS: Final = ("file_path", "filePath", "absolute_path", "path", "filepath")
 _OLDS: Final = ("old_string", "oldString", "oldText", "old_str", "old")
 _NEWS: Final = ("new_string", "newString", "newText", "new_str", "new")
@@ -58,10 +60,15 @@ class Tools:
         """The names of all tools."""
         return list(self._offered)
 
-    def call(self, step: Step) -> Call | None:
-        """Return how `step` is done, None when it needs no tool, or no tool can do it."""
+    def calls(self, step: Step) -> tuple[Call, ...]:
+        """Return how `step` is done; nothing when it needs no tool, or no tool can do it."""
+        if step.verb == "together":
+            return tuple(call for each in step.argument for call in self.calls(each))
         make = getattr(self, f"_{step.verb}", None)
-        return None if make is None or not self._offered else make(step.argument)
+        if make is None or not self._offered:
+            return ()
+        call: Call | None = make(step.argument)
+        return () if call is None else (call,)
 
     def _write(self, wanted: dict[str, Any]) -> Call:
         path, content = self._path(wanted["path"]), str(wanted.get("content", "hello\n"))
@@ -131,6 +138,23 @@ class Tools:
 
     def _tool(self, wanted: dict[str, Any]) -> Call:
         return self._named(str(wanted["name"]), wanted.get("arguments") or {})
+
+    def _ask(self, wanted: dict[str, Any]) -> Call | None:
+        name = self._first(_ASKERS)
+        if name is None:
+            return None
+        options = [str(each) for each in wanted.get("options") or ("Yes", "No")]
+        question = {
+            "id": "question",
+            "header": "Question",
+            "question": str(wanted["question"]),
+            "type": "choice",
+            "multiSelect": False,
+            "options": [{"label": each, "description": each} for each in options],
+        }
+        known = within(self._offered[name].properties, "questions", "items", "properties")
+        fitting = {key: value for key, value in question.items() if key in known or not known}
+        return self._named(name, {"questions": [fitting]})
 
     def _first(self, names: tuple[str, ...]) -> str | None:
         return next((name for name in names if name in self._offered), None)

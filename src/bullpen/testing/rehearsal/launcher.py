@@ -20,6 +20,22 @@ _MODEL = Path(__file__).parents[1] / "scripted_model.py"
 _NOWHERE = "http://127.0.0.1:9"
 # Nobody listens there: a program that asks a proxy is refused at once.
 _GRACE = 5.0
+_WITHHELD = (
+    # the user's own folders, which may hold a login
+    "XDG_",
+    "GNUPGHOME",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    # ways to the user's own keys that no network closes
+    "SSH_AUTH_SOCK",
+    "SSH_AGENT_PID",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "GIT_SSH",
+    # ways out of a network that holds nobody else
+    "DOCKER_HOST",
+    "CONTAINER_HOST",
+)
+# Beginnings of names. Variables that only the agent knows are withheld by `sessions/launch.py`.
 
 
 class Plan:
@@ -41,27 +57,62 @@ def main(argv: Sequence[str]) -> int:
         _complain("usage: rehearse.py PLAN -- AGENT ARGUMENT...")
         return 2
     plan, command = Plan(Path(argv[0])), list(argv[2:])
+    signals = _Signals()
     why = cut_off()
     if why is not None:
         _complain(f"rehearsal: other hosts stay reachable: {why}")
     plan.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write_git_identity(plan)
     model = _start_model(plan)
     try:
         url = _address(model)
         if url is None:
             return 127
-        return _run(command, _environment(plan, url))
+        return _run(command, _environment(plan, url), signals=signals)
     finally:
         _end(model)
+
+
+class _Signals:
+    """Passes on what tells us to end: to the agent, once there is one."""
+
+    def __init__(self) -> None:
+        self.agent: subprocess.Popen[bytes] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._pass_on)
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        if self.agent is None:
+            sys.exit(128 + number)
+        self.agent.send_signal(number)
 
 
 def _complain(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def _write_git_identity(plan: Plan) -> None:
+    """Let the agent commit as the user, and leave everything else of the user's git out."""
+    file = plan.home / ".gitconfig"
+    if file.exists():
+        return
+    for name, otherwise in (("user.name", "Rehearsal"), ("user.email", "rehearsal@localhost")):
+        value = _git("config", "--get", name) or otherwise
+        _git("config", "--file", str(file), name, value)
+
+
+def _git(*words: str) -> str:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+    except OSError:
+        # No git: nothing to commit with.
+        return ""
+    return done.stdout.strip()
+
+
 def _start_model(plan: Plan) -> subprocess.Popen[bytes]:
     words = [sys.executable, "-I", str(_MODEL), "--script", str(plan.script)]
-    words += ["--log", str(plan.log)]
+    words += ["--log", str(plan.log), "--owner", str(os.getpid())]
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
 
@@ -85,8 +136,8 @@ def _environment(plan: Plan, url: str) -> dict[str, str]:
     proxies = {"HTTP_PROXY": _NOWHERE, "HTTPS_PROXY": _NOWHERE, "ALL_PROXY": _NOWHERE}
     proxies |= {name.lower(): value for name, value in proxies.items()}
     free = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
-    homes = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
-    return homes | proxies | free | own | {"HOME": str(plan.home)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
+    return kept | proxies | free | own | {"HOME": str(plan.home)}
 
 
 def _filled(text: str, parts: Mapping[str, str]) -> str:
@@ -95,18 +146,12 @@ def _filled(text: str, parts: Mapping[str, str]) -> str:
     return text
 
 
-def _run(command: list[str], environment: dict[str, str]) -> int:
+def _run(command: list[str], environment: dict[str, str], *, signals: _Signals) -> int:
     try:
-        agent = subprocess.Popen(command, env=environment)
+        agent = signals.agent = subprocess.Popen(command, env=environment)
     except OSError as fault:
         _complain(f"rehearsal: {command[0]}: {fault.strerror}")
         return 127
-
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        agent.send_signal(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, pass_on)
     code = agent.wait()
     return code if code >= 0 else 128 - code
 
