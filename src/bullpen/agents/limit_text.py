@@ -61,6 +61,8 @@ _AT: Final = re.compile(
     re.IGNORECASE,
 )
 _UNITS: Final = {"ms": 0.001, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_EARLIEST: Final = 16
+# Characters before the words of a limit: the name of the product, no sentence.
 _LONGEST: Final = 400
 # Characters of a final message that may still be nothing but the text of a limit.
 
@@ -86,7 +88,7 @@ def read_limit(text: str, *, status: int | None = None) -> LimitText | None:
     if seconds is not None:
         return LimitText(limit=limit, resets_in=seconds)
     clock = _AT.search(text)
-    return LimitText(limit=limit, clock=clock[1].strip() if clock else None)
+    return LimitText(limit=limit, clock=clock[1].strip(" .") if clock else None)
 
 
 def read_final(text: str) -> LimitText | None:
@@ -97,7 +99,7 @@ def read_final(text: str) -> LimitText | None:
         return None
     for pattern in (_USAGE, _CREDIT):
         found = pattern.search(words)
-        if found is not None and found.start() <= 40:
+        if found is not None and found.start() <= _EARLIEST:
             return read_limit(words)
     return None
 

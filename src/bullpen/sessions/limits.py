@@ -72,6 +72,15 @@ class Limits:
         if not reached or record.interface == "terminal":
             return []
         entered = self.entered(record, reached[-1], now=time.time())
+        if entered.limit != "rate":
+            # At once: the next prompt to a session of the account may come before the task looks.
+            self._accounts[entered.account] = Limit(
+                limit=entered.limit,
+                account=entered.account,
+                until=entered.until,
+                is_guess=entered.is_guess,
+                message=entered.message,
+            )
         return [Reaction(facts=[entered])]
 
     def entered(self, record: SessionRecord, fact: LimitReached, *, now: float) -> LimitEntered:
