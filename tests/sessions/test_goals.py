@@ -168,7 +168,7 @@ async def test_the_goal_tool_reports_through_the_socket(world: World):
         await http.post("/v1/sessions", json=body)
         goal = {"objective": "more\n" + script("wait-file never")}
         assert (await http.put(f"/v1/sessions/{SESSION}/goal", json=goal)).status_code == 200
-        calls = [
+        calls: list[dict[str, object]] = [
             {"id": 1, "method": "initialize", "params": {}},
             {"method": "notifications/initialized"},
             {"id": 2, "method": "tools/list"},

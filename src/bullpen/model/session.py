@@ -53,7 +53,7 @@ MOVES: Mapping[SessionState, frozenset[SessionState]] = MappingProxyType(
         _S.ASKING: (_LIVE - {_S.ASKING}) | _ENDS,
         _S.WAITING: (_LIVE - {_S.WAITING}) | _ENDS,
         _S.LIMITED: (_LIVE - {_S.LIMITED}) | _ENDS,
-        _S.IDLE: frozenset({_S.WORKING}) | _ENDS,
+        _S.IDLE: frozenset({_S.WORKING, _S.LIMITED}) | _ENDS,
         _S.STOPPING: frozenset({_S.STOPPED, _S.FAILED}),
         _S.STOPPED: frozenset({_S.STARTING, _S.QUEUED}),
         _S.FAILED: frozenset({_S.STARTING, _S.QUEUED, _S.STOPPED}),

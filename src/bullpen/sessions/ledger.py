@@ -174,12 +174,12 @@ def _derived(record: SessionRecord) -> tuple[SessionState, str]:
     if record.asks:
         return SessionState.WAITING, f"question asked: {record.asks[0].title}".rstrip(": ")
     turn = record.turn
-    if turn is None:
-        return SessionState.IDLE, "ready for a prompt"
-    if turn.state is TurnState.RUNNING:
+    if turn is not None and turn.state is TurnState.RUNNING:
         return SessionState.WORKING, f"turn {turn.number} runs"
     if record.limit is not None:
         return SessionState.LIMITED, _limited(record.limit)
+    if turn is None:
+        return SessionState.IDLE, "ready for a prompt"
     error = f": {turn.error}" if turn.error else ""
     return SessionState.IDLE, f"turn {turn.number} {turn_outcome(turn)}{error}"
 
