@@ -35,6 +35,7 @@ class Model:
 def running_model(folder: Path, *, script: Path | None = None) -> Generator[Model]:
     """Run a model until the block is left; `folder` gets its log."""
     words = [sys.executable, "-I", str(PROGRAM), "--log", str(folder / "asked")]
+    words += ["--owner", str(os.getpid())]
     words += ["--script", str(script)] if script else []
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "model.err").open("wb") as err:
