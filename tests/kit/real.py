@@ -5,6 +5,7 @@ An agent that cannot be had is skipped, and the run says so at its end in red.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,8 @@ _MISSING = "MISSING AGENT"
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in red which agents could not be had, whichever worker wanted them."""
-    skipped = terminalreporter.stats.get("skipped", [])
-    reasons = {str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple)}
+    skipped: list[Any] = terminalreporter.stats.get("skipped", [])
+    reasons = {str(report.longrepr[2]) for report in skipped}
     for reason in sorted(one for one in reasons if _MISSING in one):
         terminalreporter.write_line(reason.removeprefix("Skipped: "), red=True)
 
