@@ -124,6 +124,15 @@ async def test_a_rehearsal_is_resumed_with_its_own_memory(world: World, script: 
     assert "kept-5d1e" in json.dumps(json.loads(files[-1].read_text())["body"])
 
 
+async def test_a_rehearsal_goes_on_under_the_next_service(world: World, script: Path):
+    set_up(world, "claude")
+    async with world.host(end=False) as pen:
+        before = await begun(pen, world, "claude", script)
+    async with world.host() as pen:
+        record = await ask(pen, "one", "tell me")
+        assert (record.last_line, record.pid, record.run) == ("told", before.pid, 1)
+
+
 async def test_a_stopped_rehearsal_leaves_no_process(world: World, script: Path):
     set_up(world, "claude")
     async with world.host() as pen:
