@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from kit.real import installed
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 GIT_IDENTITY = {
     "GIT_AUTHOR_NAME": "Test",
@@ -67,15 +69,30 @@ def matches(said: str, wanted: str) -> bool:
 def test_every_command_of_the_tutorial_does_what_the_tutorial_says(
     world: dict[str, str], tmp_path: Path
 ):
-    told = commands((DOCS / "tutorial.md").read_text())
-    assert len(told) > 20
+    assert played("tutorial.md", world, tmp_path) > 20
+
+
+def test_every_command_about_rehearsals_does_what_its_page_says(
+    world: dict[str, str], tmp_path: Path
+):
+    found = installed("claude")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    world |= found.environment | {"TMPDIR": str(scratch)}
+    world["PATH"] = os.pathsep.join([*map(str, found.path), world["PATH"]])
+    assert played("how-to/rehearse.md", world, tmp_path) > 4
+
+
+def played(page: str, world: dict[str, str], folder: Path) -> int:
+    """Run all commands of a page in one shell, compare what they print, and count them."""
+    told = commands((DOCS / page).read_text())
     script = "".join(
         f"{command}\necho \"[exit code $?]\"; echo '<end of {number}>'\n"
         for number, (command, _) in enumerate(told)
     )
     done = subprocess.run(
         ["bash", "--norc", "-c", script],
-        cwd=tmp_path,
+        cwd=folder,
         env=world,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -89,6 +106,7 @@ def test_every_command_of_the_tutorial_does_what_the_tutorial_says(
         assert mark, f"the shell ended before: {command}\n{said}"
         said = said.replace("[exit code 0]\n", "")
         assert matches(said, wanted), f"$ {command}\nsaid:\n{said}\nwas to say:\n{wanted}"
+    return len(told)
 
 
 def python_blocks() -> list[str]:

@@ -5,6 +5,7 @@ An agent that cannot be had is skipped, and the run says so at its end in red.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,15 @@ from bullpen.testing.install import Installed, NotInstallable, install
 from kit.model import Model
 from kit.world import World
 
-MISSING: dict[str, str] = {}
-"""Agents that could not be had in this process, and why."""
+_MISSING = "MISSING AGENT"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in red which agents could not be had, whichever worker wanted them."""
+    skipped: list[Any] = terminalreporter.stats.get("skipped", [])
+    reasons = {str(report.longrepr[2]) for report in skipped}
+    for reason in sorted(one for one in reasons if _MISSING in one):
+        terminalreporter.write_line(reason.removeprefix("Skipped: "), red=True)
 
 
 def installed(name: str) -> Installed:
@@ -22,8 +30,7 @@ def installed(name: str) -> Installed:
     try:
         return install(name, fetch=os.environ.get("BULLPEN_AGENT_FETCH", "1") != "0")
     except NotInstallable as why:
-        MISSING[name] = str(why)
-        pytest.skip(f"MISSING AGENT {why}")
+        pytest.skip(f"{_MISSING} {why}")
 
 
 def settle(world: World, name: str, model: Model) -> None:

@@ -47,6 +47,8 @@ def test_the_texts_an_agent_adds_of_its_own_are_no_prompts():
     reminder = user("<system-reminder>be nice</system-reminder>")
     assert said(*context).note == "1:write"
     assert said(*context, CALL, RESULT, reminder).note == "2:run"
+    always = read_script("replies: [{steps: [{run: a}, b]}]")
+    assert said(user("x"), CALL, RESULT, reminder, script=always).text == "b"
 
 
 def test_words_that_come_in_the_middle_of_a_turn_do_not_disturb_the_script():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bullpen.cli.creating import DEFAULT_AGENT, MODES, created
 from bullpen.cli.events import followed, stored
-from bullpen.cli.exits import DONE, NEEDS_USER, Refusal, of_outcome, usage
+from bullpen.cli.exits import DONE, Refusal, of_outcome, usage
 from bullpen.cli.options import absolute, add_json
 from bullpen.cli.screen import Screen
 from bullpen.cli.show import one_line, say, say_json, talk
@@ -271,16 +271,16 @@ def _told(args: argparse.Namespace, report: dict[str, Any]) -> int:
         _tell(report)
     if args.keep:
         talk(f"kept: bullpen attach {report['session']}; it works in {report['path']}")
-    code = of_outcome(report["outcome"])
-    return NEEDS_USER if report["state"] in ("asking", "waiting") else code
+    return of_outcome(report["outcome"])
 
 
 def _tell(report: dict[str, Any]) -> None:
-    why = f": {one_line(report['error'])}" if report["error"] else ""
-    say(f"Outcome: {report['outcome']}{why}")
+    error = f": {one_line(report['error'])}" if report["error"] else ""
+    say(f"Outcome: {report['outcome']}{error}")
     for one in report["permissions"]:
         by = f" by {one['by']}" if "by" in one else ", so a user would be asked"
-        reason = f" ({one_line(one['reason'])})" if one.get("reason") else ""
+        why = one_line(one.get("reason", "")).removeprefix(f"{one.get('by')}: ")
+        reason = f" ({why})" if why else ""
         say(f"  asked: {one_line(one['title'])}: {one['outcome']}{by}{reason}")
     changes = report["changes"]
     if changes is None:
