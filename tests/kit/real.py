@@ -55,6 +55,8 @@ def settle(world: World, name: str, model: Model) -> None:
     scratch.mkdir(exist_ok=True)
     more = {
         "TMPDIR": str(scratch),
+        # One that is killed leaves its sockets.
+        "XDG_RUNTIME_DIR": str(scratch),
         "HTTPS_PROXY": dead,
         "HTTP_PROXY": dead,
         "NO_PROXY": "127.0.0.1,localhost",

@@ -13,7 +13,14 @@ import msgspec
 
 from bullpen.agents import claude_asks
 from bullpen.agents.claude_result import hear_rate_limit, hear_result
-from bullpen.agents.claude_state import VERSION, State, prompt_uuid, steer_uuid
+from bullpen.agents.claude_state import (
+    VERSION,
+    State,
+    is_steer,
+    prompt_uuid,
+    steer_uuid,
+    turn_of,
+)
 from bullpen.agents.claude_stream import hear_assistant, hear_stream, hear_user
 from bullpen.agents.dialect import (
     Abandon,
@@ -275,8 +282,12 @@ class ClaudeDialect:
         return Heard([Unrecognised(what=kind or "message", raw=message)])
 
     def _lifecycle(self, message: dict[str, Any]) -> None:
-        name, now = text_of(message.get("command_uuid")), message.get("state")
-        if name in self._state.steers and now in ("started", "completed", "cancelled"):
+        name, now = text_of(message.get("command_uuid")) or "", message.get("state")
+        if not is_steer(name) or turn_of(name) not in self._state.running:
+            return
+        # A restarted service reads of words here that were added before it came.
+        self._state.steers.setdefault(name, False)
+        if now in ("started", "completed", "cancelled"):
             self._state.steers[name] = True
 
     def _hear_control(self, message: dict[str, Any]) -> Heard:
@@ -293,6 +304,8 @@ class ClaudeDialect:
         response = dict_of(message.get("response")) or {}
         name = text_of(response.get("request_id")) or ""
         value = self._state.pending.pop(name, None)
+        if name.startswith("interrupt-"):
+            return Heard(self._interrupted(dict_of(response.get("response")) or {}))
         if value is None:
             # The agent repeats our own answers, for whoever else listens.
             return Heard([])
@@ -306,6 +319,15 @@ class ClaudeDialect:
             code = text_of(response.get("error_code")) or "refused"
             return Heard([OrderRefused(order=_SETTINGS[ask], code=code, message=error)])
         return Heard(self._set(ask, value, dict_of(response.get("response")) or {}))
+
+    def _interrupted(self, result: dict[str, Any]) -> list[AgentFact]:
+        """A prompt that was taken back before the agent began it gets no `result`."""
+        taken_back = list_of(result.get("cancelled")) or []
+        turns = [turn for turn in self._state.running if prompt_uuid(turn) in taken_back]
+        for turn in turns:
+            del self._state.running[turn]
+            self._state.steers = {}
+        return [TurnEnded(turn=turn, stop="cancelled") for turn in turns]
 
     def _set(self, ask: str, value: str, result: dict[str, Any]) -> list[AgentFact]:
         done = OrderDone(order=_SETTINGS[ask])

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+import msgspec
+
 from bullpen.agents.claude_state import Ask, State
 from bullpen.agents.claude_tools import content_of, deed_of, kind_of, title_of
 from bullpen.agents.dialect import AnswerPermission, AnswerQuestion, Heard, OrderImpossible
@@ -44,7 +46,7 @@ def _permission(
 ) -> AgentFact:
     suggestions = list_of(request.get("permission_suggestions")) or []
     state.asks[name] = Ask(tool, given, suggestions)
-    options = [_ONCE, *([_ALWAYS] if suggestions else []), _REJECT]
+    options = [_ONCE, *_always(suggestions), _REJECT]
     return PermissionAsked(
         request=name,
         options=options,
@@ -55,6 +57,15 @@ def _permission(
         raw_input=given,
         deed=deed_of(tool, given),
     )
+
+
+def _always(suggestions: list[Any]) -> list[PermissionOption]:
+    """Return the wider way to allow, named after what it does: it may mean more than this tool."""
+    modes = [text_of((dict_of(each) or {}).get("mode")) for each in suggestions]
+    mode = next((each for each in modes if each), None)
+    if mode is not None:
+        return [msgspec.structs.replace(_ALWAYS, name=f"Allow, and go on in mode {mode}")]
+    return [_ALWAYS] if suggestions else []
 
 
 def _question(state: State, name: str, tool: str, given: dict[str, Any]) -> AgentFact:

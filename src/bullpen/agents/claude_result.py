@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from bullpen.agents.claude_state import State
+from bullpen.agents.claude_state import State, turn_of
 from bullpen.agents.limit_text import LimitText, read_limit
 from bullpen.agents.wire import count_of, dict_of, list_of, money_of, text_of
 from bullpen.model.fact import (
@@ -20,6 +20,19 @@ from bullpen.model.fact import (
 _STOPS: Final = {"error_max_turns": "max_turn_requests", "error_max_budget_usd": "max_budget"}
 _REASONS: Final = {"end_turn": "end_turn", "max_tokens": "max_tokens", "refusal": "refusal"}
 
+_MODEL_KEYS: Final = {
+    "input_tokens": "inputTokens",
+    "output_tokens": "outputTokens",
+    "cached_read_tokens": "cacheReadInputTokens",
+    "cached_write_tokens": "cacheCreationInputTokens",
+}
+_USAGE_KEYS: Final = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cached_read_tokens": "cache_read_input_tokens",
+    "cached_write_tokens": "cache_creation_input_tokens",
+}
+
 
 def hear_result(state: State, message: dict[str, Any]) -> list[AgentFact]:
     """Take a `result`: the end of a turn, or of an attempt to bring a conversation back."""
@@ -29,11 +42,21 @@ def hear_result(state: State, message: dict[str, Any]) -> list[AgentFact]:
     if state.phase != "open" or not state.running:
         return _spent(state, message, turn=None)
     turn, is_interrupted = next(iter(state.running.items()))
+    if _is_of_another(message, turn):
+        return _spent(state, message, turn=None)
     spent = _spent(state, message, turn=turn)
     if any(not taken for taken in state.steers.values()) and not is_interrupted:
         # Words that came too late for this answer get one of their own, in the same turn.
         return spent
     return [*spent, *_end(state, message, turn, is_interrupted=is_interrupted)]
+
+
+def _is_of_another(message: dict[str, Any], turn: int) -> bool:
+    """Whether a result answers a prompt of ours that is not of `turn`: one that was given up
+    because nobody knew whether it had arrived, and that had."""
+    names = [text_of(each) or "" for each in list_of(message.get("user_message_uuids")) or []]
+    turns = {found for name in names if (found := turn_of(name)) is not None}
+    return bool(turns) and turn not in turns
 
 
 def _end(
@@ -113,25 +136,42 @@ def _words(message: dict[str, Any]) -> str:
 def _spent(state: State, message: dict[str, Any], *, turn: int | None) -> list[AgentFact]:
     facts: list[AgentFact] = []
     total = money_of(message.get("total_cost_usd"))
-    cost = None if total is None else max(0.0, total - state.cost)
+    told = dict_of(message.get("model_usage_since_last_result"))
+    since = _listed(told)
+    every = since or _listed(message.get("modelUsage"))
+    # A conversation that came back counts what it cost before, so the difference is no measure.
+    cost = _more(total, state.cost) if told is None else _sum(since, "costUSD")
     state.cost = state.cost if total is None else total
-    models = dict_of(message.get("model_usage_since_last_result"))
-    models = models or dict_of(message.get("modelUsage")) or {}
     usage = dict_of(message.get("usage")) or {}
-    counts: dict[str, Any] = {
-        ours: count_of(usage.get(theirs))
-        for ours, theirs in (
-            ("input_tokens", "input_tokens"),
-            ("output_tokens", "output_tokens"),
-            ("cached_read_tokens", "cache_read_input_tokens"),
-            ("cached_write_tokens", "cache_creation_input_tokens"),
-        )
-    }
+    counts = _counts_of(usage) if told is None else _counts(since)
     if turn is not None and (any(counts.values()) or cost):
-        model = next(iter(models), None) or state.model
+        model = state.model if state.model in every else next(iter(every), state.model)
         facts.append(TokensCounted(turn=turn, model=model, cost_usd=cost, **counts))
-    sizes = [count_of((dict_of(each) or {}).get("contextWindow")) for each in models.values()]
+    sizes = [count_of(each.get("contextWindow")) for each in every.values()]
     size = next((each for each in sizes if each), None)
     if total is not None or size is not None:
         facts.append(UsageReported(size_tokens=size, cost=total, currency="USD"))
     return facts
+
+
+def _listed(models: Any) -> dict[str, dict[str, Any]]:
+    return {name: dict_of(each) or {} for name, each in (dict_of(models) or {}).items()}
+
+
+def _more(total: float | None, before: float) -> float | None:
+    return None if total is None else max(0.0, total - before)
+
+
+def _sum(models: dict[str, dict[str, Any]], key: str) -> float | None:
+    found = [money_of(each.get(key)) for each in models.values()]
+    known = [each for each in found if each is not None]
+    return sum(known) if known else None
+
+
+def _counts(models: dict[str, dict[str, Any]]) -> dict[str, int | None]:
+    """Add up every model: that of helpers too, and what an interrupted answer used."""
+    return {ours: count_of(_sum(models, theirs)) for ours, theirs in _MODEL_KEYS.items()}
+
+
+def _counts_of(usage: dict[str, Any]) -> dict[str, int | None]:
+    return {ours: count_of(usage.get(theirs)) for ours, theirs in _USAGE_KEYS.items()}

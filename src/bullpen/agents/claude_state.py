@@ -1,5 +1,6 @@
 """All a conversation with Claude Code remembers between two lines."""
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +11,7 @@ VERSION: Final = 1
 _MAX_CALLS: Final = 4096
 _PROMPT: Final = "00000000-0000-4000-8000-"
 _STEER: Final = "00000000-0000-4000-9000-"
+_OURS: Final = re.compile(f"{_PROMPT}([0-9a-f]{{12}})|{_STEER}([0-9a-f]{{8}})[0-9a-f]{{4}}")
 
 
 class Ask(msgspec.Struct):
@@ -83,3 +85,14 @@ def prompt_uuid(turn: int) -> str:
 def steer_uuid(turn: int, number: int) -> str:
     """Return the name of words added to a turn."""
     return f"{_STEER}{turn:08x}{number:04x}"
+
+
+def turn_of(name: str) -> int | None:
+    """Return the turn that the name of a prompt, or of words added to one, was made for."""
+    whole = _OURS.fullmatch(name)
+    return None if whole is None else int(whole[1] or whole[2], 16)
+
+
+def is_steer(name: str) -> bool:
+    """Whether `name` is that of words added to a turn."""
+    return name.startswith(_STEER)

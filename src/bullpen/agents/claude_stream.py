@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bullpen.agents.claude_state import State
+from bullpen.agents.claude_state import State, turn_of
 from bullpen.agents.claude_tools import content_of, kind_of, locations_of, plan_of, title_of
 from bullpen.agents.wire import count_of, dict_of, list_of, text_of
 from bullpen.model.fact import (
@@ -145,7 +145,7 @@ def _echo(state: State, message: dict[str, Any], said: dict[str, Any]) -> list[A
     if name in state.steers:
         state.steers[name] = True
         return []
-    if name.startswith("00000000-0000-4000-8000-"):
+    if turn_of(name) is not None:
         return []
     text = _text(said.get("content"))
     return [UserEchoed(text=text)] if text and not text.startswith("<") else []
