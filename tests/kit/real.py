@@ -10,11 +10,9 @@ import pytest
 
 from bullpen.agents.catalog import Catalog
 from bullpen.testing.install import Installed, NotInstallable, install
+from kit.contract_table import MISSING
 from kit.model import Model
 from kit.world import World
-
-MISSING: dict[str, str] = {}
-"""Agents that could not be had in this process, and why."""
 
 
 def installed(name: str) -> Installed:
@@ -22,8 +20,7 @@ def installed(name: str) -> Installed:
     try:
         return install(name, fetch=os.environ.get("BULLPEN_AGENT_FETCH", "1") != "0")
     except NotInstallable as why:
-        MISSING[name] = str(why)
-        pytest.skip(f"MISSING AGENT {why}")
+        pytest.skip(f"{MISSING}{why}")
 
 
 def settle(world: World, name: str, model: Model) -> None:
@@ -43,11 +40,12 @@ def settle(world: World, name: str, model: Model) -> None:
     folders = [str(folder) for folder in found.path]
     world.environment["PATH"] = os.pathsep.join([*folders, world.environment["PATH"]])
     dead = "http://127.0.0.1:9"
-    # Some keep what they compiled among temporary files.
+    # Some keep what they compiled among temporary files, and sockets when they are killed.
     scratch = world.folder / "scratch"
     scratch.mkdir(exist_ok=True)
     more = {
         "TMPDIR": str(scratch),
+        "XDG_RUNTIME_DIR": str(scratch),
         "HTTPS_PROXY": dead,
         "HTTP_PROXY": dead,
         "NO_PROXY": "127.0.0.1,localhost",

@@ -34,6 +34,9 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The agent takes `session/set_mode` for modes it does not list when a conversation opens."""
     late_history: bool = False
     """The agent answers `session/load` first and repeats the history afterwards."""
+    names_by_minute: bool = False
+    """The agent keeps a conversation in a file named by the minute. Loaded within the minute in
+    which it began, the conversation is written over; so we wait for the next."""
     leaves_commands: bool = False
     """After an interrupt the agent leaves the command of the turn running; we end it."""
     failure_mark: str = ""
