@@ -36,7 +36,7 @@ class Storm:
         self.chance = random.Random(seed)
         self.deadline = time.monotonic() + SECONDS
         self.kills = Counter[str]()
-        self.sent = dict.fromkeys(AGENTS, 0)
+        self.sent: dict[str, int] = dict.fromkeys(AGENTS, 0)
         self._service = AsyncExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,11 +54,11 @@ class Storm:
         """Ask the service that runs, or the one after it; say it again when nobody answered."""
         headers = {"Idempotency-Key": key} if key else {}
         with anyio.fail_after(90):
-            while (
-                answer := await self._ask(method, f"/v1/sessions{route}", headers, body)
-            ) is None:
+            while True:
+                answer = await self._ask(method, f"/v1/sessions{route}", headers, body)
+                if answer is not None:
+                    return answer
                 await anyio.sleep(0.05)
-        return answer
 
     async def _ask(
         self, method: str, route: str, headers: dict[str, str], body: dict[str, Any]
@@ -105,7 +105,7 @@ class Storm:
         with anyio.fail_after(90):
             while True:
                 record = await self.call("GET", f"/{agent}")
-                turn = record.get("turn") or {}
+                turn: dict[str, Any] = record.get("turn") or {}
                 if record["state"] in OVER:
                     await self.call("POST", f"/{agent}/resume")
                 elif record["state"] == "idle" and not record.get("queue"):
@@ -147,8 +147,6 @@ async def test_real_agents_and_a_service_killed_at_random_lose_and_double_nothin
     with running_model(tmp_path / "model") as model:
         for agent in AGENTS:
             settle(world, agent, model)
-        # An agent that is killed leaves its sockets where it made them.
-        world.agents["claude"]["XDG_RUNTIME_DIR"] = str(world.folder / "scratch")
         storm = Storm(world, seed)
         lasts = await _weathered(storm)
         async with world.host() as pen:

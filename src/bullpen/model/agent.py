@@ -46,6 +46,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A turn that ends well without a word or a deed has failed in truth."""
     error_texts: tuple[str, ...] = ()
     """Regular expressions; an answer that is one of these and nothing else is a failed turn."""
+    error_hints: dict[str, str] = {}
+    """Code of a prompt's error to what the user can do about it; added to the message."""
     silence_limit: float | None = None
     """Seconds without a word in a running turn after which we look whether the agent behind an
     adapter still lives; None never looks."""
