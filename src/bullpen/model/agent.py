@@ -37,8 +37,6 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     names_by_minute: bool = False
     """The agent keeps a conversation in a file named by the minute. Loaded within the minute in
     which it began, the conversation is written over; so we wait for the next."""
-    leaves_commands: bool = False
-    """After an interrupt the agent leaves the command of the turn running; we end it."""
     failure_mark: str = ""
     """`a.b.c=word`: when a `session_info_update` has that word at that place of its `_meta`, the
     running turn has failed, whatever its stop reason says."""
