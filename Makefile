@@ -9,11 +9,13 @@ READY := $(VENV)/.ready
 export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
 
-.PHONY: help demo test check bench fmt stress docs clean
+.PHONY: help demo test test-agents contract agents check bench fmt stress docs clean
 
 help:
 	@echo "make demo    three agents work in parallel on a small repository and land their work"
 	@echo "make test    every test"
+	@echo "make test-agents  the contract over every real agent there is, heavy ones too"
+	@echo "make contract     the same, and write docs/reference/contract.md"
 	@echo "make check   format, lint, types, arrows, docs"
 	@echo "make bench   measure, side by side with peers"
 	@echo "make fmt     repair what a machine can repair"
@@ -33,6 +35,18 @@ demo: $(READY)
 
 test: $(READY)
 	@$(RUN) pytest -n $${TEST_JOBS:-logical} --dist worksteal
+
+# Fetched before the tests, in one place, and not by whichever test comes first. What cannot be had
+# is said here and again in red at the end of the run.
+agents: $(READY)
+	@$(VENV)/bin/python -m bullpen.testing.install || true
+
+test-agents: agents
+	@BULLPEN_CONTRACT=all $(RUN) pytest tests/contract -n $${TEST_JOBS:-logical} --dist worksteal
+
+contract: agents
+	@BULLPEN_CONTRACT=all BULLPEN_CONTRACT_PAGE=$(CURDIR)/docs/reference/contract.md \
+	  $(RUN) pytest tests/contract -n $${TEST_JOBS:-logical} --dist worksteal
 
 check: $(READY)
 	@$(RUN) ruff format --check .

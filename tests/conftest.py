@@ -6,7 +6,7 @@ import pytest
 
 from kit.world import World
 
-pytest_plugins = ["kit.leftovers", "kit.real"]
+pytest_plugins = ["kit.leftovers", "kit.contract_table"]
 
 
 @pytest.fixture

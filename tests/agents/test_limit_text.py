@@ -37,6 +37,7 @@ KNOWN = [
         "You exceeded your current quota, please check your plan and billing",
         LimitText(limit="credit"),
     ),
+    ("Internal error: API Error: Request rejected (429) · busy", LimitText(limit="rate")),
     ("insufficient_quota", LimitText(limit="credit")),
     ("rate_limit_error: too many tokens", LimitText(limit="rate")),
     (

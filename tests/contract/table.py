@@ -38,7 +38,12 @@ ENTRIES = {
         },
     ),
     "gemini": Entry(cannot={"steer": "ACP has no word for it"}),
-    "opencode": Entry(cannot={"steer": "ACP has no word for it"}),
+    "opencode": Entry(
+        cannot={
+            "steer": "ACP has no word for it",
+            "give-up": "it tries again by itself, for as long as nobody interrupts it",
+        }
+    ),
     "pi-acp": Entry(
         ask=None,
         cannot={

@@ -7,13 +7,13 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
 import bullpen
-from bullpen.api import Bullpen
 from bullpen.errors import BullpenError, HandshakeRefused, ModeUnsupported
 from bullpen.model.session import OVER, SessionState, TurnState
 from bullpen.process import marked
@@ -29,6 +29,7 @@ ECHO = Path(bullpen.__file__).parent / "testing" / "echo_server.py"
 NAP = "4321.5"
 
 
+@pytest.mark.behaviour("streamed text")
 async def test_text_is_streamed(stage: World, agent: str):
     async with stage.host() as pen:
         await begin(pen, stage, agent)
@@ -38,6 +39,7 @@ async def test_text_is_streamed(stage: World, agent: str):
         assert await said(pen) == "w0 w1 w2 w3 w4 "
 
 
+@pytest.mark.behaviour("tool call, file written")
 async def test_a_tool_is_called_and_a_file_is_written(stage: World, agent: str, entry: Entry):
     async with stage.host() as pen:
         await begin(pen, stage, agent, mode=entry.free)
@@ -49,6 +51,7 @@ async def test_a_tool_is_called_and_a_file_is_written(stage: World, agent: str, 
         assert "well done" in await said(pen)
 
 
+@pytest.mark.behaviour("permission allowed", needs="ask")
 async def test_what_is_allowed_is_done(stage: World, agent: str, entry: Entry):
     if entry.ask is None:
         return await _has_no_mode_that_asks(stage, agent)
@@ -65,6 +68,7 @@ async def test_what_is_allowed_is_done(stage: World, agent: str, entry: Entry):
         assert (stage.work / "hello.txt").read_text() == "hello\n"
 
 
+@pytest.mark.behaviour("permission denied", needs="ask")
 async def test_what_is_denied_is_not_done(stage: World, agent: str, entry: Entry):
     if entry.ask is None:
         return await _has_no_mode_that_asks(stage, agent)
@@ -83,6 +87,7 @@ async def _has_no_mode_that_asks(stage: World, agent: str) -> None:
             await pen.create(stage.wish(agent=agent, mode="ask"))
 
 
+@pytest.mark.behaviour("interrupt in stream")
 async def test_an_interrupt_ends_a_turn_in_the_middle_of_its_text(stage: World, agent: str):
     async with stage.host() as pen:
         await begin(pen, stage, agent)
@@ -95,6 +100,7 @@ async def test_an_interrupt_ends_a_turn_in_the_middle_of_its_text(stage: World, 
         assert (await told(pen, "%%text next")).last_line == "next"
 
 
+@pytest.mark.behaviour("interrupt in tool")
 async def test_an_interrupt_ends_the_command_that_runs(stage: World, agent: str, entry: Entry):
     async with stage.host() as pen:
         await begin(pen, stage, agent, mode=entry.free)
@@ -108,6 +114,7 @@ async def test_an_interrupt_ends_the_command_that_runs(stage: World, agent: str,
         await eventually(lambda: not processes_with(nap))
 
 
+@pytest.mark.behaviour("interrupt while asking", needs="ask")
 async def test_an_interrupt_withdraws_what_is_asked(stage: World, agent: str, entry: Entry):
     if entry.ask is None:
         return await _has_no_mode_that_asks(stage, agent)
@@ -123,6 +130,7 @@ async def test_an_interrupt_withdraws_what_is_asked(stage: World, agent: str, en
         assert (await told(pen, "%%text next")).last_line == "next"
 
 
+@pytest.mark.behaviour("second prompt while busy")
 async def test_a_second_prompt_waits_for_the_first(stage: World, agent: str):
     async with stage.host() as pen:
         await begin(pen, stage, agent)
@@ -135,6 +143,7 @@ async def test_a_second_prompt_waits_for_the_first(stage: World, agent: str):
         assert await said(pen) == "w0 w1 w2 w3 w4 second"
 
 
+@pytest.mark.behaviour("resume after kill of agent")
 async def test_a_killed_agent_comes_back_with_its_conversation(
     stage: World, agent: str, model: Model
 ):
@@ -155,6 +164,7 @@ async def test_a_killed_agent_comes_back_with_its_conversation(
         assert model.said_to(word) > before
 
 
+@pytest.mark.behaviour("adopted after kill of service")
 async def test_a_killed_service_loses_and_doubles_nothing(stage: World, agent: str):
     with service(stage) as process:
         async with door(stage) as http:
@@ -181,19 +191,45 @@ def _journal(stage: World) -> bytes:
     return file.read_bytes() if file.exists() else b""
 
 
-@pytest.mark.parametrize("status", [400, 429, 500])
-async def test_an_error_of_the_model_fails_the_turn(stage: World, agent: str, status: int):
+@pytest.mark.behaviour("model error 400")
+async def test_a_request_the_model_refuses_fails_the_turn(stage: World, agent: str):
+    await _fails(stage, agent, 400)
+
+
+@pytest.mark.behaviour("model error 429, 500", needs="give-up")
+@pytest.mark.parametrize("status", [429, 500])
+async def test_a_model_that_cannot_now_fails_the_turn(
+    stage: World, agent: str, entry: Entry, status: int, model: Model
+):
+    if "give-up" not in entry.cannot:
+        return await _fails(stage, agent, status)
+    word = f"again-{os.urandom(4).hex()}"
+    async with stage.host() as pen:
+        await begin(pen, stage, agent)
+        turn = await pen.send(SESSION, f"{word} %%error {status}")
+        await eventually(lambda: model.said_to(word) > 1, timeout=40)
+        record = await pen.session(SESSION)
+        assert record.state is SessionState.WORKING
+        await pen.interrupt(SESSION)
+        await finished(pen, turn)
+        assert (await told(pen, "%%text next")).last_line == "next"
+
+
+async def _fails(stage: World, agent: str, status: int) -> None:
     async with stage.host() as pen:
         await begin(pen, stage, agent)
         record = await told(pen, f"%%error {status}")
         assert record.turn is not None
         assert record.turn.state is TurnState.FAILED
         assert record.turn.error
-        # Too many requests at once is a limit that is waited for; here somebody will not wait.
-        await pen.interrupt(SESSION)
+        if record.limit is not None:
+            # Too many requests are waited for; here somebody will not wait.
+            assert (status, record.state) == (429, SessionState.LIMITED)
+            await pen.interrupt(SESSION)
         assert (await told(pen, "%%text next")).last_line == "next"
 
 
+@pytest.mark.behaviour("MCP server", needs="mcp")
 async def test_an_mcp_server_reaches_the_agent(
     stage: World, agent: str, entry: Entry, echo_file: Path
 ):
@@ -217,19 +253,20 @@ async def test_an_mcp_server_reaches_the_agent(
         assert echo_file.read_text() == "hi there\n"
 
 
+@pytest.mark.behaviour("two sessions at once")
 async def test_two_sessions_work_at_once(stage: World, agent: str):
     async with stage.host() as pen:
+        # One after the other: some cannot make their home folder twice at the same time.
+        for name in ("one", "two"):
+            await begin(pen, stage, agent, id=name)
         async with anyio.create_task_group() as tasks:
             for name in ("one", "two"):
-                tasks.start_soon(_one_of_two, pen, stage, agent, name)
-        assert [await said(pen, name) for name in ("one", "two")] == ["one here", "two here"]
+                tasks.start_soon(partial(told, pen, "%%slow 1", id=name))
+        for name in ("one", "two"):
+            assert await said(pen, name) == "w0 w1 w2 w3 w4 "
 
 
-async def _one_of_two(pen: Bullpen, stage: World, agent: str, name: str) -> None:
-    await begin(pen, stage, agent, id=name)
-    await told(pen, f"%%text {name} here", id=name)
-
-
+@pytest.mark.behaviour("steer", needs="steer")
 async def test_words_are_added_to_a_running_turn(
     stage: World, agent: str, entry: Entry, model: Model
 ):
@@ -237,11 +274,11 @@ async def test_words_are_added_to_a_running_turn(
     async with stage.host() as pen:
         await begin(pen, stage, agent, mode=entry.free)
         turn = await pen.send(SESSION, "%%run python3 -c 'import time; time.sleep(2)';;text done")
-        await until(pen, SESSION, lambda one: "time.sleep(2)" in one.last_line, timeout=40)
         if "steer" in entry.cannot:
             with pytest.raises(BullpenError):
                 await pen.send(SESSION, word, steer=True)
             return
+        await until(pen, SESSION, lambda one: "time.sleep(2)" in one.last_line, timeout=40)
         await pen.send(SESSION, word, steer=True)
         record = await finished(pen, turn)
         assert record.turn is not None
@@ -249,6 +286,7 @@ async def test_words_are_added_to_a_running_turn(
         assert model.said_to(word) > 0
 
 
+@pytest.mark.behaviour("clean exit")
 async def test_a_stopped_session_leaves_no_process(stage: World, agent: str):
     async with stage.host() as pen:
         await begin(pen, stage, agent)

@@ -5,24 +5,14 @@ An agent that cannot be had is skipped, and the run says so at its end in red.
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bullpen.agents.catalog import Catalog
 from bullpen.testing.install import Installed, NotInstallable, install
+from kit.contract_table import MISSING
 from kit.model import Model
 from kit.world import World
-
-_MISSING = "MISSING AGENT"
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in red which agents could not be had, whichever worker wanted them."""
-    skipped: list[Any] = terminalreporter.stats.get("skipped", [])
-    reasons = {str(report.longrepr[2]) for report in skipped}
-    for reason in sorted(one for one in reasons if _MISSING in one):
-        terminalreporter.write_line(reason.removeprefix("Skipped: "), red=True)
 
 
 def installed(name: str) -> Installed:
@@ -30,7 +20,7 @@ def installed(name: str) -> Installed:
     try:
         return install(name, fetch=os.environ.get("BULLPEN_AGENT_FETCH", "1") != "0")
     except NotInstallable as why:
-        pytest.skip(f"{_MISSING} {why}")
+        pytest.skip(f"{MISSING}{why}")
 
 
 def settle(world: World, name: str, model: Model) -> None:
@@ -50,12 +40,11 @@ def settle(world: World, name: str, model: Model) -> None:
     folders = [str(folder) for folder in found.path]
     world.environment["PATH"] = os.pathsep.join([*folders, world.environment["PATH"]])
     dead = "http://127.0.0.1:9"
-    # Some keep what they compiled among temporary files.
+    # Some keep what they compiled among temporary files, and sockets when they are killed.
     scratch = world.folder / "scratch"
     scratch.mkdir(exist_ok=True)
     more = {
         "TMPDIR": str(scratch),
-        # One that is killed leaves its sockets.
         "XDG_RUNTIME_DIR": str(scratch),
         "HTTPS_PROXY": dead,
         "HTTP_PROXY": dead,

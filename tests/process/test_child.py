@@ -226,3 +226,19 @@ async def test_an_interrupt_reaches_the_agent_which_may_answer_and_go_on(stage: 
         assert (await follower.read()).lines == [b"stopped the turn"]
         await child.write(b"next\n")
         assert (await follower.read()).lines == [b"got next"]
+
+
+async def test_a_program_that_the_agent_started_is_found_by_its_name_while_it_runs(
+    stage: "Stage",
+):
+    script = stage.folder / "inner"
+    script.write_text("#!/bin/sh\necho up\nread word\n")
+    script.chmod(0o755)
+    child, follower = await stage.start(["/bin/sh", "-c", f"{script}; echo after; read word"])
+    with anyio.fail_after(20):
+        assert (await follower.read()).lines == [b"up"]
+        assert await child.runs("inner")
+        assert not await child.runs("inne")
+        await child.write(b"go on\n")
+        assert (await follower.read()).lines == [b"after"]
+        assert not await child.runs("inner")

@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+import msgspec
+
 from bullpen.agents.acp_requests import cancel_all
 from bullpen.agents.acp_state import State
 from bullpen.agents.dialect import FOREIGN_TURN, Heard
@@ -89,6 +91,9 @@ def end_turn(
     out = cancel_all(state)
     if isinstance(answer, Refused):
         end = _error_end(turn, answer, is_interrupted=is_interrupted)
+        hint = quirks.error_hints.get(answer.code)
+        if hint and isinstance(end, TurnFailed):
+            end = msgspec.structs.replace(end, message=f"{end.message} ({hint})")
     else:
         result = dict_of(answer) or {}
         facts += _tokens(turn, result)

@@ -41,6 +41,7 @@ _USAGE: Final = re.compile(
 )
 _RATE: Final = re.compile(
     r"rate[_ -]?limit|too many requests|resource[_ ]exhausted|overloaded_error|tpm limit"
+    r"|request rejected \(429\)"
     r"|requests per (minute|second)|please (retry|try again) in [\d.]+ ?m?s",
     re.IGNORECASE,
 )

@@ -76,6 +76,13 @@ class AgentView(msgspec.Struct, kw_only=True):
     install_hint: str = ""
     login_hint: str = ""
     modes: list[str] = []
+    """Launch modes it can honour."""
+    abilities: list[str] = []
+    """What it is known to do: `resume`, `load`, `mcp`, `steer`, …"""
+    interfaces: list[str] = []
+    """`structured`, and `terminal` when its own screen can be run."""
+    can_rehearse: bool = False
+    """Whether it can be run with a scripted model."""
 
 
 class Delta(msgspec.Struct, kw_only=True):

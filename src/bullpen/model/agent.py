@@ -34,8 +34,9 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The agent takes `session/set_mode` for modes it does not list when a conversation opens."""
     late_history: bool = False
     """The agent answers `session/load` first and repeats the history afterwards."""
-    leaves_commands: bool = False
-    """After an interrupt the agent leaves the command of the turn running; we end it."""
+    names_by_minute: bool = False
+    """The agent keeps a conversation in a file named by the minute. Loaded within the minute in
+    which it began, the conversation is written over; so we wait for the next."""
     failure_mark: str = ""
     """`a.b.c=word`: when a `session_info_update` has that word at that place of its `_meta`, the
     running turn has failed, whatever its stop reason says."""
@@ -43,6 +44,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A turn that ends well without a word or a deed has failed in truth."""
     error_texts: tuple[str, ...] = ()
     """Regular expressions; an answer that is one of these and nothing else is a failed turn."""
+    error_hints: dict[str, str] = {}
+    """Code of a prompt's error to what the user can do about it; added to the message."""
     silence_limit: float | None = None
     """Seconds without a word in a running turn after which we look whether the agent behind an
     adapter still lives; None never looks."""

@@ -8,13 +8,14 @@ import signal
 from contextlib import suppress
 
 import anyio
+import anyio.to_thread
 
 from bullpen.errors import ProcessGone
 from bullpen.process.follow import Follower
 from bullpen.process.identity import Identity, collect, gone
 from bullpen.process.journal import UNSEEN, Ending, Journal
 from bullpen.process.reap import Kin, end
-from bullpen.process.table import Mark
+from bullpen.process.table import Mark, arguments, is_wrapper
 from bullpen.process.watch import Watcher
 
 _LOOK_EVERY = 1.0
@@ -116,6 +117,12 @@ class Child:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._kin.leader.pid, signal.SIGINT)
 
+    async def runs(self, program: str) -> bool:
+        """Whether the agent or anything it started is that program: a file of that name, a script
+        of that name under an interpreter, or what calls itself so. Reads the process table."""
+        living = await anyio.to_thread.run_sync(self._kin.living)
+        return any(program in _names(arguments(entry.pid)) for entry in living)
+
     async def reap(self, *, grace: float = 5.0) -> Ending:
         """End the agent and everything it started, and return how the agent ended.
 
@@ -202,6 +209,15 @@ def collect_strays() -> None:
     for identity in tuple(_uncollected):
         if collect(identity) is not None or identity.look() is None:
             _uncollected.discard(identity)
+
+
+def _names(words: list[str]) -> set[str]:
+    """Return by which names a process with that argv may be called; none for our wrapper."""
+    if is_wrapper(words):
+        return set()
+    # Who renames itself overwrites its argv with one text, as `pi` does.
+    heads = [word.split(" ")[0] for word in words[:2]]
+    return {head.rpartition("/")[2] for head in heads}
 
 
 def _widen(link: int, size_bytes: int) -> bool:

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,13 @@ from bullpen.errors import (
     ProgramNotFound,
 )
 from bullpen.model.agent import AgentProfile, LaunchMode
-from bullpen.model.fact import AgentLaunched, LaunchIntended, LoginRequired, SessionCreated
+from bullpen.model.fact import (
+    AgentLaunched,
+    ConversationOpened,
+    LaunchIntended,
+    LoginRequired,
+    SessionCreated,
+)
 from bullpen.model.session import SessionRecord, SessionState
 from bullpen.process import Journal, spawn, whole_environment
 from bullpen.sessions import placing, rehearsing, screens
@@ -107,6 +114,8 @@ async def launch(
     made = None
     live: LiveSession | None = None
     try:
+        if resume and profile.quirks.names_by_minute:
+            await _next_minute(stage, ledger)
         made = await placing.prepare(stage, ledger, wanted)
         live = await _start(stage, ledger, wanted, profile, resume=resume)
         adopt_into(live)
@@ -124,6 +133,19 @@ async def launch(
             with anyio.CancelScope(shield=True):
                 await _undo(ledger, live, made, fault)
         raise
+
+
+async def _next_minute(stage: Stage, ledger: Ledger) -> None:
+    """Wait until the minute in which the conversation began is over, a minute at most."""
+    began = ledger.record.created_at
+    kinds = ("conversation-opened",)
+    for event in await stage.store.events(ledger.record.id, kinds=kinds):
+        if isinstance(event.fact, ConversationOpened) and not event.fact.resumed:
+            began = event.at
+    # By the wall clock, as the agent does.
+    now = time.time()
+    if began // 60 == now // 60:
+        await anyio.sleep(60.1 - now % 60)
 
 
 async def _start(

@@ -60,6 +60,7 @@ from bullpen.sessions.ledger import Ledger, check_storable
 from bullpen.sessions.outbox import Letter, Outbox
 from bullpen.sessions.reflex import Reaction, holds, reactions
 from bullpen.sessions.stage import Stage
+from bullpen.sessions.watchdog import DIED, watchdog_of
 from bullpen.store import NewIntent, Progress, Ticket
 
 _SLICE = 200
@@ -96,6 +97,7 @@ class LiveSession:
         self._steered: deque[TurnSteered] = deque()
         # Words added to turns, as long as the agent has not said whether it takes them.
         self._tasks: TaskGroup | None = None
+        self._watchdog = watchdog_of(stage, ledger.record.agent, child)
         self._ticket: Ticket | None = None
         self.opened = anyio.Event()
         """Set when the handshake is done, was refused, or the agent died over it."""
@@ -262,6 +264,7 @@ class LiveSession:
                 self._tasks = tasks
                 tasks.start_soon(self._read)
                 tasks.start_soon(self._write)
+                tasks.start_soon(self._watch_agent)
                 self._insist_again()
                 await self.child.wait()
                 tasks.cancel_scope.cancel()
@@ -326,6 +329,8 @@ class LiveSession:
             await self._take(lines)
 
     async def _take(self, lines: Sequence[bytes]) -> None:
+        if self._watchdog is not None:
+            self._watchdog.heard()
         for start in range(0, len(lines), _SLICE):
             await self._keep(self._intake.take(lines[start : start + _SLICE]))
             await anyio.lowlevel.checkpoint()
@@ -506,6 +511,24 @@ class LiveSession:
             return
         self._end_reason = "the agent did not end an interrupted turn in time"
         await self.child.reap(grace=self._stage.settings.stop_grace)
+
+    async def _watch_agent(self) -> None:
+        """End an adapter whose agent died in the middle of a turn and that does not say so."""
+        if self._watchdog is None:
+            return
+        await self._watchdog.died(self._busy_turn)
+        self._end_reason = DIED
+        self._is_dying = True
+        turn = self._busy_turn()
+        if turn is not None:
+            failed = TurnFailed(turn=turn, code="agent-died", message=DIED)
+            self._order(Abandon(turn=in_dialect(self._ledger.record, turn)), [failed])
+        await self.child.reap(grace=self._stage.settings.stop_grace)
+
+    def _busy_turn(self) -> int | None:
+        record = self._ledger.record
+        is_busy = record.turn is not None and record.turn.state is TurnState.RUNNING
+        return record.turn.number if record.turn and is_busy and not record.asks else None
 
     async def _finish(self, ending: Ending) -> None:
         """Commit the agent's last words and how it ended."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from bullpen.agents.catalog import command_of
+from bullpen.agents.catalog import command_of, launch_modes
 from bullpen.errors import CommandFailed, CommandTimedOut, ProgramNotFound
 from bullpen.model.agent import AgentProfile
 from bullpen.process import run, whole_environment
@@ -32,6 +32,13 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     install_hint: str
     login_hint: str
     modes: list[str]
+    """Launch modes it can honour."""
+    abilities: list[str]
+    """What it is known to do: `resume` and `load` bring a conversation back, `mcp`, `steer`, …"""
+    interfaces: list[str]
+    """`structured`, and `terminal` when its own screen can be run."""
+    can_rehearse: bool
+    """Whether it can be run with a scripted model."""
     memory_mb: int
     homepage: str
 
@@ -74,7 +81,10 @@ async def _look_at(stage: Stage, profile: AgentProfile, *, versions: bool) -> Ag
         version=version,
         install_hint=profile.install_hint,
         login_hint=profile.login_hint,
-        modes=sorted({mode.value for mode in (*profile.modes, *profile.mode_args)}),
+        modes=sorted(mode.value for mode in launch_modes(profile)),
+        abilities=list(profile.abilities),
+        interfaces=["structured", *(["terminal"] if profile.terminal else [])],
+        can_rehearse=profile.rehearsal is not None,
         memory_mb=profile.memory_mb,
         homepage=profile.homepage,
     )

@@ -1,0 +1,48 @@
+"""Adapters that outlive the agent they run, and say so."""
+
+from pathlib import Path
+
+import anyio
+import psutil
+
+from bullpen.api import Bullpen
+from bullpen.model.session import SessionRecord, TurnState
+from kit.model import running_model
+from kit.real import settle
+from kit.world import World
+
+
+async def told(pen: Bullpen, text: str) -> SessionRecord:
+    turn = await pen.send("one", text)
+    with anyio.fail_after(40):
+        await pen.wait(["one"], turns={"one": turn})
+    return await pen.session("one")
+
+
+async def test_an_adapter_that_lost_its_claude_says_what_to_do_and_that_helps(
+    world: World, tmp_path: Path
+):
+    with running_model(tmp_path / "model") as model:
+        settle(world, "claude-acp", model)
+        async with world.host() as pen:
+            await pen.create(world.wish(agent="claude-acp", id="one"))
+            record = await told(pen, "keep-this-word %%text noted")
+            assert record.pid is not None
+            inner = [
+                one
+                for one in psutil.Process(record.pid).children(recursive=True)
+                if one.cmdline()[0].endswith("/claude") and "--output-format" in one.cmdline()
+            ]
+            inner[0].kill()
+            psutil.wait_procs(inner, timeout=10)
+            # The adapter may not have noticed when the first prompt comes; then it says so in it.
+            await told(pen, "%%text too late")
+            record = await told(pen, "%%text too late")
+            assert record.turn is not None
+            assert record.turn.state is TurnState.FAILED
+            assert "stop and resume the session" in (record.turn.error or "")
+            await pen.stop("one")
+            await pen.resume("one")
+            before = model.said_to("keep-this-word")
+            assert (await told(pen, "%%text back")).last_line == "back"
+            assert model.said_to("keep-this-word") > before
