@@ -70,7 +70,7 @@ def test_the_example_is_a_sound_script(bullpen: Command, tmp_path: Path):
 
 
 def test_a_rehearsal_needs_a_script_and_something_to_say(bullpen: Command, script: Path):
-    assert bullpen("rehearse").code == 2
+    assert bullpen("rehearse", "--check").code == 2
     script.write_text("replies: [{steps: [a]}]\n")
     refused = bullpen("rehearse", str(script))
     assert refused.code == 2

@@ -24,25 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing costs every verb 5 ms
     from typing import Any
 
-EXAMPLE = """\
-# A rehearsal: what the model says when the real agent asks it.
-#
-#     bullpen rehearse hello.yaml --agent claude
-#
-# The first reply whose `when` is in the prompt answers it; one without `when` answers every
-# prompt. Each step is one answer of the model; a step that uses a tool is followed by the next
-# when the tool's result comes back. docs/how-to/rehearse.md lists every step.
-prompt: Say hello, and write it down.
-final: That is all.
-replies:
-  - when: hello
-    steps:
-      - think: A file would do.
-      - text: I will write it down.
-      - write: {path: hello.txt, content: "hello\\n"}
-      - run: cat hello.txt
-      - text: Hello is written down.
-"""
+_TESTING = Path(__file__).parents[1] / "testing"
+_EXAMPLE = _TESTING / "hello.yaml"
 _CHECK_PATIENCE = 60
 
 
@@ -52,7 +35,9 @@ def add_rehearse(parser: argparse.ArgumentParser) -> None:
         "the agent is the real program; the model is SCRIPT, on loopback, and where the system "
         "allows it no other host can be reached"
     )
-    parser.add_argument("script", metavar="SCRIPT", nargs="?", help="YAML; see --example")
+    parser.add_argument(
+        "script", metavar="SCRIPT", nargs="?", help="YAML; without one, the example"
+    )
     parser.add_argument(
         "--agent",
         metavar="AGENT",
@@ -86,10 +71,11 @@ def rehearse(args: argparse.Namespace) -> int:
     scratch repository are gone afterwards.
     """
     if args.example:
-        say(EXAMPLE.rstrip("\n"))
+        say(_EXAMPLE.read_text("utf-8").rstrip("\n"))
         return DONE
-    if args.script is None:
-        raise usage("name a script", hint="`bullpen rehearse --example` prints one")
+    if args.check and args.script is None:
+        raise usage("name a script to check", hint="`bullpen rehearse --example` prints one")
+    args.script = args.script or str(_EXAMPLE)
     if args.check:
         _checked(args.script)
         say("The script is sound")
@@ -167,8 +153,15 @@ def _wanted(args: argparse.Namespace, path: str) -> dict[str, Any]:
 
 def _checked(script: str, *more: str) -> str:
     """Have the model read the script, and return what it prints."""
-    program = Path(__file__).parents[1] / "testing" / "scripted_model.py"
-    words = [sys.executable, "-I", str(program), "--check", "--script", script, *more]
+    words = [
+        sys.executable,
+        "-I",
+        str(_TESTING / "scripted_model.py"),
+        "--check",
+        "--script",
+        script,
+        *more,
+    ]
     done = subprocess.run(
         words, capture_output=True, text=True, check=False, timeout=_CHECK_PATIENCE
     )
