@@ -87,7 +87,7 @@ async def test_an_interrupt_ends_the_turn_at_the_screen(world: World, model: Mod
         before = len(model.requests())
         await eventually(lambda: len(model.requests()) > before or model.said_to("slow 40") > 0)
         await until(pen, NAME, lambda one: one.state is SessionState.WORKING)
-        await anyio.sleep(1.0)
+        await eventually(lambda: "w3" in shown(world))
         await pen.interrupt(NAME)
         record = await over(pen, turn)
         assert record.turn is not None
@@ -105,7 +105,7 @@ async def test_what_somebody_types_at_the_screen_is_a_turn_too(
         await begin(pen, world, agent, mode="bypass")
         await told(pen, "%%text first")
         typed(world, "-l", "%%text typed by hand")
-        await anyio.sleep(0.3)
+        await eventually(lambda: "typed by hand" in shown(world))
         typed(world, "Enter")
         record = await over(pen, 2)
         assert record.turn is not None
@@ -231,7 +231,7 @@ async def test_a_screen_whose_program_ends_ends_the_session(world: World, model:
     async with world.host() as pen:
         await begin(pen, world, "claude")
         typed(world, "-l", "/exit")
-        await anyio.sleep(0.5)
+        await eventually(lambda: "/exit" in shown(world))
         typed(world, "Enter")
         record = await until(pen, NAME, lambda one: one.state in OVER, timeout=40)
         assert record.exit_code == 0

@@ -76,6 +76,10 @@ class Stub:
         error = {"code": code, "message": message, "hint": options.pop("hint", "")}
         self.on(method, path, {"error": error}, **{"status": 409, **options})
 
+    def forget(self, method: str, path: str) -> None:
+        """Take the answers of one route back."""
+        del self._replies[method, path]
+
     def record(self, session: str, **fields: Any) -> dict[str, Any]:
         """Answer for a session, and return its record."""
         record = {
@@ -114,7 +118,7 @@ class Stub:
             def do(self) -> None:
                 stub.serve(self)
 
-            do_GET = do_POST = do_PATCH = do_DELETE = do
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do
 
         class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             daemon_threads = False

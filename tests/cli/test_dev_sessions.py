@@ -289,14 +289,11 @@ def test_a_turn_cut_at_a_limit_completed_with_a_warning(dev: Command, stub: Stub
     assert ended.err == "[dev-sessions] the turn of a was truncated\n"
 
 
-def test_next_turn_and_goals_are_for_codex(dev: Command, stub: Stub):
+def test_next_turn_is_for_codex(dev: Command, stub: Stub):
     stub.record("a", agent="claude-acp")
     stub.record("c", agent="codex-acp", turns=2, turn={"number": 2, "state": "done"})
     told = "are only supported for codex sessions; a is a claude session\n"
     assert dev("wait", "a", "--next-turn").err == f"--next-turn waits {told}"
-    assert dev("wait", "a", "--goal").err == f"Goals {told}"
-    assert dev("goal", "a", "win").err == f"Goals {told}"
-    assert dev("goal", "c", "win").code == 1
     done = {"number": 3, "state": "done", "stop": "end_turn"}
     over = {"id": "c", "state": "idle", "outcome": "completed", "turns": 3, "turn": done}
     stub.on("POST", "/v1/wait", waited(over))

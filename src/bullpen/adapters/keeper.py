@@ -111,7 +111,7 @@ class Keeper:
     def _tick(self) -> None:
         if not self._session:
             return
-        self._pid, status = self._tmux.pane()
+        status = self._status()
         for sign in self._source.look(self._pid):
             self._take(sign)
         if status is not None:
@@ -125,6 +125,14 @@ class Keeper:
             # Some screens take the first press for closing a menu.
             self._cancelled_at = now
             self._tmux.press("Escape")
+
+    def _status(self) -> int | None:
+        """Return how the program ended, None while it runs. tmux is asked only when it is gone:
+        a process for each look would cost more than all the rest."""
+        if self._pid and _is_there(self._pid):
+            return None
+        self._pid, status = self._tmux.pane()
+        return status
 
     # ---- what we are told ------------------------------------------------------------------
 
@@ -363,6 +371,15 @@ class Keeper:
         self._unasked(Sign("answered"))
         for line in list(self._asks.values()):
             self._answered_elsewhere(line)
+
+
+def _is_there(pid: int) -> bool:
+    """Say whether the program surely runs; where there is no `/proc` nothing is sure."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace").rpartition(")")[2]
+    except OSError:
+        return False
+    return state.split()[:1] not in (["Z"], ["X"])
 
 
 def _decide(line: socket.socket, *, allow: bool, reason: str) -> None:

@@ -1,11 +1,14 @@
 """tmux on a socket of our own: one server, one window, one program in it."""
 
 import os
+import shlex
+import signal
 import subprocess
 import time
 from pathlib import Path
 
 _PATIENCE = 10.0
+_REAPING = 2.0
 _COLUMNS, _ROWS = 200, 50
 _NAME = "main"
 
@@ -20,6 +23,7 @@ class Tmux:
     def __init__(self, sock: Path, *, environment: dict[str, str]) -> None:
         self.sock = sock
         self._environment = environment
+        self._dead_since: float | None = None
         sock.unlink(missing_ok=True)
         self._server = subprocess.Popen(
             ["tmux", "-S", str(sock), "-f", "/dev/null", "-D"],
@@ -47,8 +51,10 @@ class Tmux:
         ):
             self.call("set-option", "-g", option, value)
         size = ["-x", str(_COLUMNS), "-y", str(_ROWS)]
-        self.call("new-session", "-d", "-s", _NAME, "-c", directory, *size, "--", *command)
-        self.call("pipe-pane", "-t", _NAME, "-o", f"cat >> '{raw}'")
+        begin = ["new-session", "-d", "-s", _NAME, "-c", directory, *size, "--"]
+        keep = ["pipe-pane", "-t", _NAME, "-o", f"exec cat >> {shlex.quote(str(raw))}"]
+        # In one breath: a program that ends at once is gone before a second order comes.
+        self.call(*begin, *map(_plain, command), ";", *keep)
 
     def _await_server(self) -> None:
         until = time.monotonic() + _PATIENCE
@@ -97,11 +103,19 @@ class Tmux:
         Raises:
             Failed: there is no window any more.
         """
-        form = "#{pane_pid} #{pane_dead} #{pane_dead_status}"
-        pid, is_dead, *status = self.call("list-panes", "-t", _NAME, "-F", form).split()
+        form = "#{pane_pid} #{pane_dead} #{pane_dead_status}/#{pane_dead_signal}"
+        pid, is_dead, how = self.call("list-panes", "-t", _NAME, "-F", form).split()
         if is_dead == "0":
             return int(pid), None
-        return int(pid), int(status[0]) if status else 1
+        status, _, number = how.partition("/")
+        if status or number:
+            return int(pid), int(status) if status else 128 + int(number)
+        # The screen closed, and tmux does not know how the program ended. It misses the signal that
+        # tells it now and then (seen with 3.3a: the program stays a zombie), so it is told again.
+        # An older tmux never says by which signal a program ended.
+        self._server.send_signal(signal.SIGCHLD)
+        self._dead_since = self._dead_since or time.monotonic()
+        return int(pid), 1 if time.monotonic() - self._dead_since > _REAPING else None
 
     def stop(self) -> None:
         """End the server and the program in it."""
@@ -112,6 +126,11 @@ class Tmux:
             self._server.kill()
             self._server.wait()
         self.sock.unlink(missing_ok=True)
+
+
+def _plain(word: str) -> str:
+    """Return `word` so that tmux does not take a semicolon at its end for its own."""
+    return word[:-1] + "\\;" if word.endswith(";") else word
 
 
 def find_socket(folder: Path, name: str) -> Path:

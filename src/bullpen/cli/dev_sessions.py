@@ -3,8 +3,7 @@
 Commands, flags, messages and exit codes (0, 1, 124, 255) are those of dev-sessions 0.4. It differs
 where that tool could only hang or lie: `wait` ends with code 1 and a line when the agent asks
 something, `status` fails for an agent that died, `kill --all` goes on after a failure, and
-messages arrive whatever they hold. What it has and we do not (goals, hosts over SSH, the Docker
-gateway) is refused with a sentence.
+messages arrive whatever they hold. What it has and we do not (hosts over SSH, the Docker gateway) is refused with a sentence.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from bullpen.cli import dev_verbs
+from bullpen.cli import dev_goals, dev_verbs
 from bullpen.cli.dev_verbs import failure
 from bullpen.cli.exits import DONE, ERROR, INTERRUPTED, UNREACHABLE, Refusal
 from bullpen.cli.main import guarded, parsed
@@ -78,7 +77,7 @@ def _add_wait(parser: argparse.ArgumentParser) -> None:
     _add_id(parser)
     parser.add_argument("-t", "--timeout", default="300", help="Timeout in seconds")
     parser.add_argument("-i", "--interval", default="2", help="Accepted; nothing is polled")
-    parser.add_argument("--goal", action="store_true", help="Not supported yet")
+    parser.add_argument("--goal", action="store_true", help="Wait until its goal is over")
     parser.add_argument("--next-turn", action="store_true", help="codex: wait for the next turn")
 
 
@@ -138,7 +137,7 @@ COMMANDS: dict[str, tuple[Adding, Running, str]] = {
     "wait": (_add_wait, dev_verbs.wait, "Wait until the assistant responded"),
     "logs": (_add_logs, dev_verbs.logs, "Show the conversation of a session"),
     "inspect": (_add_id, dev_verbs.inspect, "Dump the session record as JSON"),
-    "goal": (_add_goal, dev_verbs.goal, "Not supported yet"),
+    "goal": (_add_goal, dev_goals.goal, "Show, set or change the goal of a session"),
     "gateway": (_add_gateway, dev_verbs.gateway, "Not supported"),
     "install-skill": (_add_skill, _install_skill, "Install the skill for Claude Code and Codex"),
 }

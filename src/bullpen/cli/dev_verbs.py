@@ -230,7 +230,10 @@ def wait(args: argparse.Namespace) -> int:
     wire = Wire.here()
     record = record_of(wire, args.id)
     if args.goal:
-        raise _no_goals(record)
+        # Not at the top: that module needs this one.
+        from bullpen.cli.dev_goals import await_goal
+
+        return await_goal(wire, record, timeout)
     if args.next_turn and not _is_codex(record):
         raise failure(
             "--next-turn waits are only supported for codex sessions; "
@@ -417,18 +420,6 @@ def _age(text: str) -> float:
         return duration(text)
     except argparse.ArgumentTypeError as error:
         raise failure("--older-than must be a duration like 30m, 72h, or 7d") from error
-
-
-def goal(args: argparse.Namespace) -> int:
-    """Refuse: goals are not supported."""
-    raise _no_goals(record_of(Wire.here(), args.id))
-
-
-def _no_goals(record: dict[str, Any]) -> Refusal:
-    session, agent = record["id"], cli_of(record["agent"])
-    if _is_codex(record):
-        return failure(f"Goals are not supported by bullpen yet; send {session} a prompt instead")
-    return failure(f"Goals are only supported for codex sessions; {session} is a {agent} session")
 
 
 def gateway(_args: argparse.Namespace) -> int:

@@ -104,19 +104,32 @@ def goal_reached(wire: Wire, sessions: list[str], args: argparse.Namespace) -> i
     end = time.monotonic() + args.timeout if args.timeout else float("inf")
     codes: list[int] = []
     for name in sessions:
-        found = wire.get(session_path(name, "/goal"))
-        while found.get("status", "active") == "active" and time.monotonic() < end:
-            left = min(end - time.monotonic(), _SLICE)
-            body = {"sessions": [name], "goal": True, "timeout": left}
-            record = wire.call("POST", "/v1/wait", body, repeat=True, timeout=_SLICE + _GRACE)
-            found = record["sessions"][name].get("goal") or {"status": "cleared"}
-            if record["sessions"][name]["state"] in ("stopped", "failed", "lost"):
-                break
+        found = settled_goal(wire, name, end=end)
         status = found.get("status", "active")
         say(f"{name} {status}" if len(sessions) > 1 else status)
         is_open = status == "active" and time.monotonic() >= end
         codes.append(exits.TIMEOUT if is_open else _GOALS.get(status, exits.TURN_FAILED))
     return exits.worst(codes)
+
+
+def settled_goal(wire: Wire, session: str, *, end: float) -> dict[str, Any]:
+    """Return the session's goal once it is not active any more, or at `end` as it is then.
+
+    `is_over` in it says that the session is over while the goal is active.
+
+    Raises:
+        Refusal: the session has no goal.
+    """
+    found: dict[str, Any] = wire.get(session_path(session, "/goal"))
+    while found.get("status", "active") == "active" and time.monotonic() < end:
+        left = min(end - time.monotonic(), _SLICE)
+        body = {"sessions": [session], "goal": True, "timeout": left}
+        answer = wire.call("POST", "/v1/wait", body, repeat=True, timeout=_SLICE + _GRACE)
+        record: dict[str, Any] = answer["sessions"][session]
+        found = record.get("goal") or {"status": "cleared"}
+        if record["state"] in ("stopped", "failed", "lost"):
+            return found | {"is_over": True}
+    return found
 
 
 _GOALS = {"complete": exits.DONE, "blocked": exits.NEEDS_USER}
