@@ -295,6 +295,47 @@ async def test_a_killed_service_is_started_again_and_a_wait_and_a_stream_go_on(
     assert seen == list(range(1, len(seen) + 1))
 
 
+async def test_leave_is_given_from_python_by_hand_and_by_rule(real: bullpen.Pen, tmp_path: Path):
+    with anyio.fail_after(30):
+        session = await real.create("demo", tmp_path, mode="ask", prompt="%% write a.txt one")
+        await session.wait()
+        (asked,) = await real.approvals()
+        assert (asked.session, asked.kind) == (session.id, "permission")
+        await real.approve(asked.id, reason="fine")
+        await session.wait()
+        assert (tmp_path / "a.txt").exists()
+        with pytest.raises(errors.AskNotFound):
+            await real.deny(asked.id)
+
+        rule = await real.add_rule(
+            "deny", kind="edit", path="**/b.txt", reason="mine", session=session.id
+        )
+        assert [one.id for one in await real.rules(session.id)] == [rule.id]
+        assert await real.rules() == []
+        await session.send("%% write b.txt two")
+        await session.wait(timeout=10)
+        assert await real.approvals() == []
+        assert not (tmp_path / "b.txt").exists()
+        await real.remove_rule(rule.id)
+        assert await real.rules(session.id) == []
+
+
+async def test_a_goal_is_set_and_awaited_from_python(real: bullpen.Pen, tmp_path: Path):
+    with anyio.fail_after(30):
+        session = await real.create("demo", tmp_path)
+        with pytest.raises(errors.GoalMissing):
+            await session.change_goal("paused")
+        await session.set_goal("Say it.\n%% say GOAL COMPLETE: it is told", max_turns=3)
+        record = await session.await_goal(timeout=20)
+        assert record.goal is not None
+        assert (record.goal.status, record.goal.note) == ("complete", "it is told")
+        assert (await session.change_goal("cleared")).goal is None
+        assert (await session.set_budget(usd=1.5)).budget is not None
+        assert await real.cost(by="agent") == []
+        with pytest.raises(errors.RequestInvalid):
+            await real.clear_limit("demo")
+
+
 def test_importing_the_package_imports_nothing_else():
     code = "import sys; before = set(sys.modules); import bullpen; print(*set(sys.modules)-before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from bullpen.client.pen import Pen, Ran, RemoteSession, connect
     from bullpen.client.views import (
         AgentView,
+        ApprovalView,
         Changes,
+        CostView,
         Delta,
         Entry,
         Landed,
         Message,
+        RuleView,
         SessionView,
         TurnView,
         Waited,
@@ -26,8 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentView",
+    "ApprovalView",
     "BullpenError",
     "Changes",
+    "CostView",
     "Delta",
     "Entry",
     "Event",
@@ -36,6 +41,7 @@ __all__ = [
     "Pen",
     "Ran",
     "RemoteSession",
+    "RuleView",
     "SessionState",
     "SessionView",
     "Stream",

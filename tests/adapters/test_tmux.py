@@ -2,10 +2,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import anyio
 import pytest
 
 from bullpen.adapters.tmux import Failed, Tmux
+from kit.world import eventually
 
 
 @pytest.fixture
@@ -16,9 +16,9 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
 
 
 async def ending(tmux: Tmux) -> int:
-    with anyio.fail_after(10):
-        while (status := tmux.pane()[1]) is None:
-            await anyio.sleep(0.01)
+    await eventually(lambda: tmux.pane()[1] is not None)
+    status = tmux.pane()[1]
+    assert status is not None
     return status
 
 
@@ -36,9 +36,7 @@ async def test_a_paste_is_text_and_never_keys(tmux: Tmux, tmp_path: Path):
     file = tmp_path / "said"
     script = f"stty raw -echo; printf '\\033[?2004h'; head -c 30 > {file}; exit 7"
     tmux.start(["sh", "-c", script], directory=str(tmp_path), raw=tmp_path / "raw")
-    with anyio.fail_after(10):
-        while b"2004h" not in shown(tmp_path / "raw"):
-            await anyio.sleep(0.01)
+    await eventually(lambda: b"2004h" in shown(tmp_path / "raw"))
     tmux.paste("one\x03two\x1b[A\nthree abcdefghij")
     assert await ending(tmux) == 7
     assert file.read_bytes() == b"\x1b[200~onetwo[A\nthree abcdefghi"

@@ -381,6 +381,16 @@ ASKS = [
 ]
 
 
+def test_answer_takes_an_id_of_approvals_too(bullpen: Command, stub: Stub):
+    stub.record("a")
+    one = {"id": "0a1b2c", "session": "a", "request": "7"}
+    stub.on("GET", "/v1/approvals", {"approvals": [one]})
+    stub.on("POST", "/v1/sessions/a/answers", {"id": "a"})
+    assert bullpen("answer", "0a1b2c", "fill", "colour=red").code == 0
+    asked = stub.only("POST", "/v1/sessions/a/answers").json
+    assert asked == {"action": "accept", "content": {"colour": "red"}, "request": "7"}
+
+
 def test_answer_alone_shows_what_is_open_and_how_to_answer(bullpen: Command, stub: Stub):
     stub.record("a", asks=ASKS)
     assert bullpen("answer", "a").out == (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 
 from bullpen.cli.exits import DONE, Refusal, usage
 from bullpen.cli.message import read_text
-from bullpen.cli.options import add_json, add_session
+from bullpen.cli.options import add_json
 from bullpen.cli.show import one_line, say, say_json, table
 from bullpen.cli.wire import Wire, session_path
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:  # importing typing costs every verb 5 ms
 
 ACTIONS = ("allow", "deny", "choose", "fill", "decline", "cancel")
 _YES = ("true", "yes", "1", "on")
+_APPROVAL = re.compile(r"[0-9a-f]{6}")
 _NO = ("false", "no", "0", "off")
 
 
@@ -26,7 +28,9 @@ def add_answer(parser: argparse.ArgumentParser) -> None:
         "without an action: show what is open. allow, deny and choose OPTION answer a permission; "
         "fill NAME=VALUE..., decline and cancel answer a question"
     )
-    add_session(parser)
+    parser.add_argument(
+        "session", metavar="ID", help="id of the session, or one from `bullpen approvals`"
+    )
     parser.add_argument("action", metavar="ACTION", nargs="?", help=", ".join(ACTIONS))
     parser.add_argument(
         "values", metavar="VALUE", nargs="*", help="the option for choose; NAME=VALUE for fill"
@@ -52,8 +56,9 @@ def answer(args: argparse.Namespace) -> int:
     An answer is given once: when the service dies in between, look again before repeating it.
     """
     wire = Wire.here()
+    _meant(wire, args)
     if args.action is None:
-        return _show(wire.get(session_path(args.session)), as_json=args.json)
+        return _show(wire.get(session_path(args.session)), args.request, as_json=args.json)
     body = _answer(wire, args)
     for name in ("request", "reason"):
         if getattr(args, name):
@@ -64,6 +69,16 @@ def answer(args: argparse.Namespace) -> int:
     else:
         say(f"Answered session {args.session}")
     return DONE
+
+
+def _meant(wire: Wire, args: argparse.Namespace) -> None:
+    """Take an id of `bullpen approvals` for the session and request that it stands for."""
+    if not _APPROVAL.fullmatch(args.session):
+        return
+    for one in wire.get("/v1/approvals")["approvals"]:
+        if one["id"] == args.session:
+            args.session, args.request = one["session"], one["request"]
+            return
 
 
 def _answer(wire: Wire, args: argparse.Namespace) -> dict[str, Any]:
@@ -152,7 +167,7 @@ def _json_object(text: str) -> dict[str, Any]:
     return content  # pyright: ignore[reportUnknownVariableType]
 
 
-def _show(record: dict[str, Any], *, as_json: bool) -> int:
+def _show(record: dict[str, Any], only: str | None, *, as_json: bool) -> int:
     asks: list[dict[str, Any]] = record.get("asks", [])
     if as_json:
         say_json(asks)
@@ -160,6 +175,8 @@ def _show(record: dict[str, Any], *, as_json: bool) -> int:
     if not asks:
         raise Refusal("ask-not-found", f"session {record['id']!r} asks nothing")
     for ask in asks:
+        if only not in (None, ask["request"]):
+            continue
         say(f"{ask['request']}: {one_line(ask.get('title', '')) or ask.get('kind', '')}")
         for line in _ways(record["id"], ask):
             say(f"  {line}")

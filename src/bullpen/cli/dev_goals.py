@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
+from bullpen.cli import dev_verbs
 from bullpen.cli.dev_verbs import failure, record_of
 from bullpen.cli.exits import DONE, TIMEOUT
 from bullpen.cli.message import read_text
@@ -123,18 +124,25 @@ def _as_told(session: str, now: dict[str, Any]) -> dict[str, Any]:
 
 def _word(now: dict[str, Any]) -> str:
     status: str = now.get("status", "active")
-    return _WORDS[status] if status in _WORDS else status
+    word: str = _WORDS.get(status, status)
+    return word
 
 
-def await_goal(wire: Wire, record: dict[str, Any], timeout: int) -> int:
-    """Wait until the goal is not active any more, and print how it stands."""
-    session = record["id"]
+def wait(args: argparse.Namespace) -> int:
+    """Wait for a turn, or with `--goal` until the goal is not active any more."""
+    timeout = dev_verbs.positive_integer(args.timeout, "--timeout")
+    if args.goal and args.next_turn:
+        raise failure("Use only one of --goal, --next-turn")
+    if not args.goal:
+        return dev_verbs.wait(args)
+    wire = Wire.here()
+    record = record_of(wire, args.id)
     if record.get("goal") is None:
-        raise failure(f"No goal set for {session}")
-    found = settled_goal(wire, session, end=time.monotonic() + timeout)
+        raise failure(f"No goal set for {args.id}")
+    found = settled_goal(wire, args.id, end=time.monotonic() + timeout)
     if found.get("status", "active") == "active":
         if found.get("is_over"):
-            raise failure(f"Session {session} died during wait")
-        raise failure(f"Timed out waiting for goal on {session}", exit_code=TIMEOUT)
+            raise failure(f"Session {args.id} died during wait")
+        raise failure(f"Timed out waiting for goal on {args.id}", exit_code=TIMEOUT)
     say(_word(found))
     return DONE

@@ -3,7 +3,8 @@
 Commands, flags, messages and exit codes (0, 1, 124, 255) are those of dev-sessions 0.4. It differs
 where that tool could only hang or lie: `wait` ends with code 1 and a line when the agent asks
 something, `status` fails for an agent that died, `kill --all` goes on after a failure, and
-messages arrive whatever they hold. What it has and we do not (hosts over SSH, the Docker gateway) is refused with a sentence.
+messages arrive whatever they hold; goals are for every agent, not for Codex alone. What it has and
+we do not (hosts over SSH, the Docker gateway) is refused with a sentence.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ COMMANDS: dict[str, tuple[Adding, Running, str]] = {
     "list": (_add_json, dev_verbs.list_sessions, "List active sessions"),
     "last-message": (_add_last_message, dev_verbs.last_message, "Get the last assistant messages"),
     "status": (_add_id, dev_verbs.status, "Get status: idle | working | waiting_for_input"),
-    "wait": (_add_wait, dev_verbs.wait, "Wait until the assistant responded"),
+    "wait": (_add_wait, dev_goals.wait, "Wait until the assistant responded"),
     "logs": (_add_logs, dev_verbs.logs, "Show the conversation of a session"),
     "inspect": (_add_id, dev_verbs.inspect, "Dump the session record as JSON"),
     "goal": (_add_goal, dev_goals.goal, "Show, set or change the goal of a session"),

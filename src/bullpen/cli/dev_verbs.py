@@ -200,7 +200,7 @@ def _only_text_field(ask: dict[str, Any]) -> str:
 
 def ask(args: argparse.Namespace) -> int:
     """Send a message, wait for its turn, print the reply."""
-    timeout = _positive_integer(args.timeout, "--timeout")
+    timeout = positive_integer(args.timeout, "--timeout")
     text = _message(args)
     wire = Wire.here()
     turn = _deliver(wire, args.id, text)
@@ -223,17 +223,10 @@ def wait(args: argparse.Namespace) -> int:
 
     Ends with code 1 and a line when the agent asks something, since it would never end else.
     """
-    timeout = _positive_integer(args.timeout, "--timeout")
+    timeout = positive_integer(args.timeout, "--timeout")
     _positive_number(args.interval, "--interval")
-    if args.goal and args.next_turn:
-        raise failure("Use only one of --goal, --next-turn")
     wire = Wire.here()
     record = record_of(wire, args.id)
-    if args.goal:
-        # Not at the top: that module needs this one.
-        from bullpen.cli.dev_goals import await_goal
-
-        return await_goal(wire, record, timeout)
     if args.next_turn and not _is_codex(record):
         raise failure(
             "--next-turn waits are only supported for codex sessions; "
@@ -307,7 +300,7 @@ def _check_end(wire: Wire, record: dict[str, Any], turn: int) -> None:
 
 def last_message(args: argparse.Namespace) -> int:
     """Print the last messages of the agent."""
-    count = _positive_integer(args.count, "--count")
+    count = positive_integer(args.count, "--count")
     wire = Wire.here()
     record_of(wire, args.id)
     messages = wire.get(session_path(args.id, "/messages"), count=count)["messages"]
@@ -434,7 +427,8 @@ def _is_codex(record: dict[str, Any]) -> bool:
     return cli_of(record["agent"]) == "codex"
 
 
-def _positive_integer(text: str, option: str) -> int:
+def positive_integer(text: str, option: str) -> int:
+    """Return the number `text` says, or refuse it in the name of `option`."""
     if not (text.isascii() and text.isdigit() and int(text)):
         raise failure(f"{option} must be a positive integer")
     return int(text)

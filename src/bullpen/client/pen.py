@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, cast
+from typing import Any, Literal, Unpack, cast
 
 import anyio
 import msgspec
@@ -13,64 +13,27 @@ import msgspec
 from bullpen.client.link import PAGE, Link, Stream, quoted
 from bullpen.client.views import (
     AgentView,
+    ApprovalView,
     Changes,
+    CostView,
     Delta,
     Entry,
     Landed,
     Message,
+    RuleView,
     SessionView,
     TurnView,
     Waited,
     event_of,
     event_or_delta_of,
 )
+from bullpen.client.wishes import Answer, RuleFields, SessionOptions
 from bullpen.errors import BullpenError, TurnNotCompleted, WaitTimedOut
 from bullpen.model.fact import Event
 from bullpen.model.home import Home
 from bullpen.model.session import TurnState
 
 _LONGEST_WAIT = 600.0
-
-
-class SessionOptions(TypedDict, total=False):
-    """What may be said about a new session."""
-
-    place: Literal["directory", "worktree"]
-    branch: str
-    base: str
-    id: str
-    title: str
-    mode: str
-    """`plan`, `ask`, `edit` or `bypass`."""
-    model: str
-    environment: dict[str, str]
-    mcp_servers: list[Any]
-    setup: str
-    setup_timeout: float
-    """Seconds."""
-    sparse: list[str]
-    parent: str
-    """Left out: the session this program itself runs in, if any."""
-    labels: dict[str, str]
-    interface: Literal["structured", "terminal"]
-    rehearsal: str
-    """Absolute path of a rehearsal script."""
-    policy: str
-    """Absolute path of a policy file for this session alone."""
-    fallback: str
-    budget_usd: float
-    budget_tokens: int
-
-
-class Answer(TypedDict, total=False):
-    """What may be said to an open permission or question; see `RemoteSession.answer`."""
-
-    allow: bool
-    always: bool
-    choice: str
-    content: dict[str, Any]
-    action: Literal["accept", "decline", "cancel"]
-    reason: str
 
 
 @asynccontextmanager
@@ -177,6 +140,7 @@ class Pen:
         *,
         until: Literal["all", "any"] = "all",
         turns: Mapping[str, int] | None = None,
+        goal: bool = False,
         timeout: float | None = None,
     ) -> Waited:
         """Wait until sessions settle: no turn is queued or running, the user is needed, or the
@@ -185,10 +149,12 @@ class Pen:
         Args:
             until: `any` returns when the first one settled.
             turns: For these sessions: until that turn is over.
+            goal: Until no goal is active any more.
             timeout: Seconds; None waits for ever. Running out of time is an answer, no error.
         """
         ids = [one if isinstance(one, str) else one.id for one in sessions]
         body: dict[str, Any] = {"sessions": ids, "until": until, "turns": dict(turns or {})}
+        body |= {"goal": True} if goal else {}
         end = None if timeout is None else anyio.current_time() + timeout
         while True:
             left = _LONGEST_WAIT if end is None else max(0.0, end - anyio.current_time())
@@ -199,6 +165,69 @@ class Pen:
             waited = msgspec.convert(found, Waited)
             if not waited.timed_out or (end is not None and anyio.current_time() >= end):
                 return waited
+
+    async def approvals(self) -> list[ApprovalView]:
+        """Return every open permission and question of all sessions, oldest first."""
+        found = await self._link.json("GET", "/v1/approvals")
+        return msgspec.convert(found["approvals"], list[ApprovalView])
+
+    async def approve(
+        self, approval: str, *, always: bool = False, reason: str = ""
+    ) -> SessionView:
+        """Allow an open permission, with `always` all such of that session from now on.
+
+        Raises:
+            AskNotFound: nothing open has that name; it may be answered already.
+        """
+        return await self._decide(approval, allow=True, always=always, reason=reason)
+
+    async def deny(self, approval: str, *, always: bool = False, reason: str = "") -> SessionView:
+        """Refuse an open permission; see `approve`."""
+        return await self._decide(approval, allow=False, always=always, reason=reason)
+
+    async def _decide(self, approval: str, **body: Any) -> SessionView:
+        return _view(await self._link.json("POST", f"/v1/approvals/{quoted(approval)}", body=body))
+
+    async def rules(self, session: str | None = None) -> list[RuleView]:
+        """Return the policy rules that hold for `session`, left out those that hold for all."""
+        query = {} if session is None else {"session": session}
+        found = await self._link.json("GET", "/v1/policy", query=query)
+        return msgspec.convert(found["rules"], list[RuleView])
+
+    async def add_rule(
+        self, effect: Literal["allow", "ask", "deny"], **fields: Unpack[RuleFields]
+    ) -> RuleView:
+        """Write a policy rule; it holds at once.
+
+        Raises:
+            RequestInvalid: it does not say what a rule must.
+            PolicyInvalid: the file it belongs to is not whole.
+        """
+        body = {"effect": effect} | dict(fields)
+        return msgspec.convert(await self._link.json("POST", "/v1/policy", body=body), RuleView)
+
+    async def remove_rule(self, rule: str) -> None:
+        """Take a policy rule out."""
+        await self._link.json("DELETE", f"/v1/policy/{quoted(rule)}")
+
+    async def cost(
+        self,
+        *,
+        by: Literal["session", "agent", "model", "workspace", "day"] = "session",
+        since: float = 0.0,
+    ) -> list[CostView]:
+        """Return what was spent since a moment (seconds since the epoch), the dearest first."""
+        found = await self._link.json("GET", "/v1/cost", query={"by": by, "since": since})
+        return msgspec.convert(found["cost"], list[CostView])
+
+    async def clear_limit(self, account: str) -> list[str]:
+        """Have every session that waits for a limit of `account` try again now; return them.
+
+        Raises:
+            RequestInvalid: none waits for it.
+        """
+        found = await self._link.json("POST", f"/v1/limits/{quoted(account)}/clear")
+        return list(found["sessions"])
 
     async def run(
         self,
@@ -408,6 +437,60 @@ class RemoteSession:
         """
         body = dict(answer) | ({} if request is None else {"request": request})
         return await self._renew("POST", "/answers", body=body)
+
+    async def set_goal(
+        self,
+        objective: str,
+        *,
+        budget_tokens: int | None = None,
+        budget_usd: float | None = None,
+        max_turns: int | None = None,
+    ) -> SessionView:
+        """Have the session work until its agent says that `objective` is reached.
+
+        Ends sooner when a bound is reached, when the agent is stuck, or when somebody interrupts
+        it; `record.goal.status` says how.
+        """
+        bounds = {"budget_tokens": budget_tokens, "budget_usd": budget_usd, "max_turns": max_turns}
+        body = {name: value for name, value in bounds.items() if value is not None}
+        return await self._renew("PUT", "/goal", body=body | {"objective": objective})
+
+    async def change_goal(self, status: Literal["paused", "active", "cleared"]) -> SessionView:
+        """Pause the goal after the running turn, go on with it, or drop it.
+
+        Raises:
+            GoalMissing: there is none.
+        """
+        return await self._renew("PATCH", "/goal", body={"status": status})
+
+    async def await_goal(self, *, timeout: float | None = None) -> SessionView:
+        """Wait until no goal is active any more, or the session is over.
+
+        Raises:
+            WaitTimedOut: `timeout` seconds went by; the session goes on.
+        """
+        waited = await Pen(self._link).wait([self.id], goal=True, timeout=timeout)
+        self.record = waited.sessions.get(self.id, self.record)
+        if waited.timed_out:
+            raise WaitTimedOut(self.id, timeout or 0.0)
+        return self.record
+
+    async def set_budget(
+        self, *, usd: float | None = None, tokens: int | None = None
+    ) -> SessionView:
+        """Set the hard budget; without both there is none any more."""
+        return await self._renew("PUT", "/budget", body={"usd": usd, "tokens": tokens})
+
+    async def switch(
+        self, interface: Literal["structured", "terminal"], *, interrupt: bool = False
+    ) -> SessionView:
+        """Hand the conversation over to the agent's own screen, or back.
+
+        Raises:
+            SessionBusy: a turn runs, and no `interrupt`. InterfaceUnsupported: the agent has none.
+        """
+        body = {"interface": interface, "interrupt": interrupt}
+        return await self._renew("POST", "/switch", body=body)
 
     async def changes(self) -> Changes:
         """Count what the session changed."""

@@ -1,5 +1,7 @@
 """What the service answers, as values."""
 
+from typing import Any
+
 import msgspec
 
 from bullpen.model.fact import Event, Unrecognised
@@ -83,6 +85,59 @@ class AgentView(msgspec.Struct, kw_only=True):
     """`structured`, and `terminal` when its own screen can be run."""
     can_rehearse: bool = False
     """Whether it can be run with a scripted model."""
+
+
+class ApprovalView(msgspec.Struct, kw_only=True):
+    """One open permission or question."""
+
+    id: str
+    """For `Pen.approve` and `Pen.deny`; the same after every restart."""
+    session: str
+    agent: str
+    request: str
+    kind: str
+    """`permission` or `question`."""
+    title: str
+    asked_at: float
+    why: str = ""
+    """Why no rule decided it."""
+    tool_kind: str | None = None
+    options: list[dict[str, str]] = []
+    schema: dict[str, Any] | None = None
+    url: str | None = None
+    place: str = ""
+
+
+class RuleView(msgspec.Struct, kw_only=True):
+    """One policy rule; see `docs/reference/policy.md`."""
+
+    id: str
+    effect: str
+    scope: str = "global"
+    kind: str | None = None
+    command: str | None = None
+    exact: bool = False
+    path: str | None = None
+    mcp: str | None = None
+    host: str | None = None
+    workspace: str | None = None
+    expires: float | None = None
+    reason: str = ""
+    file: str = ""
+
+
+class CostView(msgspec.Struct, kw_only=True):
+    """What a group of turns came to. None is unknown, not nothing."""
+
+    name: str
+    turns: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    usd: float | None = None
+    unpriced_turns: int = 0
+    """Turns nobody knows the price of; `usd` is without them."""
+    is_estimate: bool = False
 
 
 class Delta(msgspec.Struct, kw_only=True):
