@@ -72,6 +72,13 @@ def test_every_command_of_the_tutorial_does_what_the_tutorial_says(
     assert played("tutorial.md", world, tmp_path) > 20
 
 
+@pytest.mark.parametrize("page", ["decide-what-agents-may-do", "goals-limits-and-cost"])
+def test_every_command_of_a_how_to_does_what_its_page_says(
+    world: dict[str, str], tmp_path: Path, page: str
+):
+    assert played(f"how-to/{page}.md", world, tmp_path) > 5
+
+
 def test_every_command_about_rehearsals_does_what_its_page_says(
     world: dict[str, str], tmp_path: Path
 ):

@@ -177,8 +177,13 @@ class _Judge:
         if is_own_verb(part):
             return [Finding(part.text, Effect.DENY, "an agent may not give itself leave")]
         guarded = self._guarded(part)
-        if guarded is not None:
+        if guarded is not None and guarded.effect is Effect.DENY:
             return [guarded]
+        # One that only asks must not hide that a rule forbids.
+        asking = [] if guarded is None else [guarded]
+        return asking + self._ruled(part)
+
+    def _ruled(self, part: Part) -> list[Finding]:
         found = [self._redirect(part, one.path) for one in part.redirects if one.is_write]
         found += [self._url(url, self._denying()) for url in _urls(part)]
         found = [one for one in found if one.effect is not None or one.what.startswith(">")]
