@@ -23,6 +23,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     write: str = "%%write path=hello.txt"
     cannot: dict[str, str] = {}
     """Behaviour to reason."""
+    starts_alone: bool = False
+    """Two of it cannot make the same home folder at once: its first starts come one by one."""
 
 
 ENTRIES = {
@@ -39,10 +41,11 @@ ENTRIES = {
     ),
     "gemini": Entry(cannot={"steer": "ACP has no word for it"}),
     "opencode": Entry(
+        starts_alone=True,
         cannot={
             "steer": "ACP has no word for it",
             "give-up": "it tries again by itself, for as long as nobody interrupts it",
-        }
+        },
     ),
     "pi-acp": Entry(
         ask=None,

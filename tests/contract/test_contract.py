@@ -254,11 +254,17 @@ async def test_an_mcp_server_reaches_the_agent(
 
 
 @pytest.mark.behaviour("two sessions at once")
-async def test_two_sessions_work_at_once(stage: World, agent: str):
+async def test_two_sessions_work_at_once(stage: World, agent: str, entry: Entry):
     async with stage.host() as pen:
-        # One after the other: some cannot make their home folder twice at the same time.
-        for name in ("one", "two"):
-            await begin(pen, stage, agent, id=name)
+        starting = anyio.CapacityLimiter(1 if entry.starts_alone else 2)
+
+        async def start(name: str) -> None:
+            async with starting:
+                await begin(pen, stage, agent, id=name)
+
+        async with anyio.create_task_group() as starts:
+            starts.start_soon(start, "one")
+            starts.start_soon(start, "two")
         async with anyio.create_task_group() as tasks:
             for name in ("one", "two"):
                 tasks.start_soon(partial(told, pen, "%%slow 1", id=name))

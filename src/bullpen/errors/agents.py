@@ -119,9 +119,18 @@ class HandshakeRefused(BullpenError):
 
     agent: str
     why: str
+    is_unknown_conversation: bool = False
+    """Whether it does not know the conversation it was to go on with."""
 
     def __str__(self) -> str:
         return f"agent {self.agent!r} refused the handshake: {self.why}"
+
+    @property
+    def hint(self) -> str:
+        """See `BullpenError.hint`."""
+        if self.is_unknown_conversation:
+            return "`bullpen resume ID --fresh` begins a new conversation in the same place"
+        return ""
 
 
 @dataclass(eq=False)

@@ -270,7 +270,11 @@ async def _shaken(ledger: Ledger, live: LiveSession, profile: AgentProfile) -> N
     if isinstance(fault, LoginRequired):
         raise LoginNeeded(profile.id, _how_to_log_in(profile, fault))
     if fault is not None:
-        raise HandshakeRefused(profile.id, fault.message or fault.code)
+        raise HandshakeRefused(
+            profile.id,
+            fault.message or fault.code,
+            is_unknown_conversation=fault.code == "conversation-not-found",
+        )
     if live.ending is not None and ledger.record.state is not SessionState.IDLE:
         raise AgentDied(profile.id, live.ending.exit_code, tail())
 
