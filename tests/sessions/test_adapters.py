@@ -4,8 +4,10 @@ from pathlib import Path
 
 import anyio
 import psutil
+import pytest
 
 from bullpen.api import Bullpen
+from bullpen.errors import HandshakeRefused
 from bullpen.model.session import SessionRecord, TurnState
 from kit.model import running_model
 from kit.real import settle
@@ -46,3 +48,19 @@ async def test_an_adapter_that_lost_its_claude_says_what_to_do_and_that_helps(
             before = model.said_to("keep-this-word")
             assert (await told(pen, "%%text back")).last_line == "back"
             assert model.said_to("keep-this-word") > before
+
+
+async def test_a_conversation_that_is_gone_says_how_to_begin_anew(world: World, tmp_path: Path):
+    with running_model(tmp_path / "model") as model:
+        settle(world, "claude", model)
+        async with world.host() as pen:
+            await pen.create(world.wish(agent="claude", id="one"))
+            await told(pen, "%%text noted")
+            await pen.stop("one")
+            for file in (Path(world.environment["HOME"]) / ".claude" / "projects").rglob("*.jsonl"):
+                file.unlink()
+            with pytest.raises(HandshakeRefused) as refused:
+                await pen.resume("one")
+            assert "--fresh" in refused.value.hint
+            await pen.resume("one", fresh=True)
+            assert (await told(pen, "%%text anew")).last_line == "anew"
