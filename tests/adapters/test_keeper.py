@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from bullpen.api import Bullpen
-from bullpen.errors import InterfaceUnsupported, RequestInvalid, SessionBusy
+from bullpen.errors import InterfaceUnsupported, ModeUnsupported, RequestInvalid, SessionBusy
 from bullpen.model.fact import TurnQueued
 from bullpen.model.session import OVER, SessionRecord, SessionState, TurnState
 from bullpen.process import marked
@@ -127,6 +127,34 @@ async def test_leave_is_given_from_afar(world: World, model: Model, agent: str, 
         record = await over(pen, turn)
         assert record.asks == []
         assert (world.work / "hello.txt").exists() is allow
+
+
+async def test_codex_on_its_screen_changes_nothing_before_somebody_there_says_yes(
+    world: World, model: Model
+):
+    settle(world, "codex", model)
+    async with world.host() as pen:
+        await begin(pen, world, "codex")
+        turn = await pen.send(NAME, "%%escalate echo hello > hello.txt;;text well done")
+        await eventually(lambda: "Would you like to run" in shown(world))
+        assert not (world.work / "hello.txt").exists()
+        typed(world, "y")
+        record = await over(pen, turn)
+        assert record.turn is not None
+        assert record.turn.state is TurnState.DONE
+        assert (world.work / "hello.txt").exists()
+
+
+async def test_a_mode_the_screen_cannot_honour_is_refused(world: World, model: Model):
+    settle(world, "codex", model)
+    async with world.host() as pen:
+        with pytest.raises(ModeUnsupported, match="edit"):
+            await begin(pen, world, "codex", mode="edit")
+        assert await pen.sessions() == []
+        await pen.create(world.wish(agent="codex", id=NAME, mode="edit"))
+        with pytest.raises(ModeUnsupported):
+            await pen.switch(NAME, "terminal")
+        assert (await pen.session(NAME)).state is SessionState.IDLE
 
 
 async def test_leave_given_at_the_screen_withdraws_the_question(world: World, model: Model):

@@ -77,7 +77,15 @@ async def test_a_command_that_ignores_interrupts_is_ended_all_the_same(world: Wo
 async def test_exit_ends_the_shell_and_the_next_command_gets_a_new_one(world: World):
     async with world.host() as pen:
         await begin(pen, world)
-        await ask(pen, "my-shell", "exit 3")
+        record = await ask(pen, "my-shell", "exit 3")
+        assert record.turn is not None
+        assert (record.turn.state, "code 3" in (record.turn.error or "")) == (
+            TurnState.FAILED,
+            True,
+        )
+        record = await ask(pen, "my-shell", "exit 0")
+        assert record.turn is not None
+        assert record.turn.state is TurnState.DONE
         assert await told(pen, "echo back") == "back\n"
 
 

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from bullpen.adapters.lines import METHOD_NOT_FOUND, Client, prompt_text, read_message
 
 _SESSION = "shell"
+_REAPING = 2.0
 _GRACE = 2.0
 _QUIET = 0.05
 # Seconds without output after a command's end that count as its end too.
@@ -206,7 +207,11 @@ class Agent:
     def _shell_died(self) -> None:
         """`exit` was told, or somebody ended it: the next command gets a new one."""
         assert self._shell is not None, "asked by who looks"
-        code = self._shell.process.poll() or 0
+        try:
+            code = self._shell.process.wait(_REAPING)
+        except subprocess.TimeoutExpired:
+            # It closed our pipes and goes on; nobody can talk to it any more.
+            code = 1
         self._open(self._directory)
         if self._is_running:
             self._finish(None if code else "end_turn", code or None)

@@ -7,7 +7,7 @@ import msgspec
 
 from bullpen.agents.acp import AcpDialect
 from bullpen.agents.dialect import Dialect, Launch
-from bullpen.errors import InterfaceUnsupported
+from bullpen.errors import InterfaceUnsupported, ModeUnsupported
 from bullpen.model.agent import AgentProfile, LaunchMode
 from bullpen.model.home import Home
 
@@ -16,14 +16,20 @@ STRUCTURED = "structured"
 _KEEPER = Path(__file__).parents[1] / "adapters" / "keeper.py"
 
 
-def check_interface(profile: AgentProfile, interface: str) -> None:
-    """Refuse an agent whose screen nobody knows how to run.
+def check_interface(profile: AgentProfile, interface: str, mode: LaunchMode | None) -> None:
+    """Refuse an agent whose screen nobody knows how to run, or how to run in that mode.
 
     Raises:
-        InterfaceUnsupported: nothing was started.
+        InterfaceUnsupported, ModeUnsupported: nothing was started.
     """
-    if interface == TERMINAL and profile.terminal is None:
+    if interface != TERMINAL:
+        return
+    if profile.terminal is None:
         raise InterfaceUnsupported(profile.id, interface, "its catalog entry has no [terminal]")
+    known = {*profile.terminal.mode_args, *profile.mode_environment}
+    if mode is not None and mode not in known:
+        able = tuple(one.value for one in LaunchMode if one in known)
+        raise ModeUnsupported(f"{profile.id} on its screen", mode.value, able)
 
 
 def keeper_dialect(*, version: str) -> Dialect:

@@ -5,6 +5,7 @@ import anyio
 from bullpen.errors import RequestInvalid, ResumeUnsupported, SessionBusy
 from bullpen.model.fact import InterfaceChanged
 from bullpen.model.session import BUSY, OVER, SessionRecord
+from bullpen.sessions.launch import mode_of
 from bullpen.sessions.screens import STRUCTURED, TERMINAL, check_interface
 from bullpen.sessions.stage import Stage
 from bullpen.sessions.supervisor import Supervisor
@@ -22,7 +23,8 @@ async def switch(
 
     Raises:
         RequestInvalid: there is no such interface, or the session has it already.
-        InterfaceUnsupported: the agent has none of that kind. Nothing was changed.
+        InterfaceUnsupported, ModeUnsupported: the agent has none of that kind, or cannot honour
+            the session's launch mode there. Nothing was changed.
         ResumeUnsupported: the agent cannot bring conversations back. Nothing was changed.
         SessionBusy: a turn runs, and `interrupt` was not asked for. Nothing was changed.
     """
@@ -33,7 +35,7 @@ async def switch(
     if record.interface == interface:
         raise RequestInvalid(f"session {session!r} has the interface {interface!r} already")
     profile = stage.catalog.find(record.agent)
-    check_interface(profile, interface)
+    check_interface(profile, interface, mode_of(profile, record.mode))
     table = profile.terminal
     able = set(record.abilities or profile.abilities) & {"resume", "load"}
     if not able or table is None or not table.resume_args:

@@ -53,9 +53,9 @@ class Wishes:
             What `Supervisor.create` raises of a wish. No name was given out.
         """
         profile = self._stage.catalog.find(wanted.agent)
-        mode_of(profile, wanted.mode)
+        mode = mode_of(profile, wanted.mode)
         self._check_policy(wanted)
-        check_interface(profile, wanted.interface)
+        check_interface(profile, wanted.interface, mode)
         if wanted.rehearsal is not None:
             check_supported(profile)
             environment = self._stage.environment
