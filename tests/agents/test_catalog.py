@@ -242,3 +242,8 @@ def test_the_documented_agent_can_be_added_as_it_stands(tmp_path: Path):
     catalog = Catalog.load(write(tmp_path, my_agent=example))
     assert catalog.faults == []
     assert catalog.find("mine").id == "my-agent"
+
+
+def test_an_agent_that_does_not_ask_before_commands_has_no_mode_that_says_so():
+    codex = Catalog.load(None).find("codex-acp")
+    assert launch_modes(codex) == (LaunchMode.PLAN, LaunchMode.BYPASS)

@@ -17,10 +17,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One agent under contract."""
 
     ask: str | None = "ask"
-    """Launch mode in which it asks before it writes; None when it has none."""
+    """Launch mode in which it asks; None is that without a mode."""
     free: str = "bypass"
     """Launch mode in which it asks nothing."""
     write: str = "%%write path=hello.txt"
+    """What it asks about; makes `hello.txt`."""
     cannot: dict[str, str] = {}
     """Behaviour to reason."""
     starts_alone: bool = False
@@ -33,11 +34,10 @@ ENTRIES = {
     "pi": Entry(cannot={"mcp": "pi has no MCP"}),
     "claude-acp": Entry(cannot={"steer": "ACP has no word for it"}),
     "codex-acp": Entry(
+        # None of its modes asks before each change; it does before it leaves its sandbox.
         ask=None,
-        cannot={
-            "ask": "none of its modes asks before each change",
-            "steer": "ACP has no word for it",
-        },
+        write="%%escalate echo hello > hello.txt",
+        cannot={"steer": "ACP has no word for it"},
     ),
     "gemini": Entry(cannot={"steer": "ACP has no word for it"}),
     "opencode": Entry(

@@ -43,7 +43,7 @@ async def test_text_is_streamed(stage: World, agent: str):
 async def test_a_tool_is_called_and_a_file_is_written(stage: World, agent: str, entry: Entry):
     async with stage.host() as pen:
         await begin(pen, stage, agent, mode=entry.free)
-        record = await told(pen, f"{entry.write};;text well done")
+        record = await told(pen, "%%write path=hello.txt;;text well done")
         assert record.turn is not None
         assert record.turn.state is TurnState.DONE, record.turn.error
         assert (stage.work / "hello.txt").read_text() == "hello\n"
@@ -53,7 +53,7 @@ async def test_a_tool_is_called_and_a_file_is_written(stage: World, agent: str, 
 
 @pytest.mark.behaviour("permission allowed", needs="ask")
 async def test_what_is_allowed_is_done(stage: World, agent: str, entry: Entry):
-    if entry.ask is None:
+    if "ask" in entry.cannot:
         return await _has_no_mode_that_asks(stage, agent)
     async with stage.host() as pen:
         await begin(pen, stage, agent, mode=entry.ask)
@@ -70,7 +70,7 @@ async def test_what_is_allowed_is_done(stage: World, agent: str, entry: Entry):
 
 @pytest.mark.behaviour("permission denied", needs="ask")
 async def test_what_is_denied_is_not_done(stage: World, agent: str, entry: Entry):
-    if entry.ask is None:
+    if "ask" in entry.cannot:
         return await _has_no_mode_that_asks(stage, agent)
     async with stage.host() as pen:
         await begin(pen, stage, agent, mode=entry.ask)
@@ -116,7 +116,7 @@ async def test_an_interrupt_ends_the_command_that_runs(stage: World, agent: str,
 
 @pytest.mark.behaviour("interrupt while asking", needs="ask")
 async def test_an_interrupt_withdraws_what_is_asked(stage: World, agent: str, entry: Entry):
-    if entry.ask is None:
+    if "ask" in entry.cannot:
         return await _has_no_mode_that_asks(stage, agent)
     async with stage.host() as pen:
         await begin(pen, stage, agent, mode=entry.ask)
