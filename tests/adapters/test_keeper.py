@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 
 import anyio
 import pytest
@@ -56,6 +57,15 @@ def typed(world: World, *keys: str) -> None:
     """Do what somebody who sits at the screen does."""
     sock = str(world.home.screen(NAME))
     subprocess.run(["tmux", "-S", sock, "send-keys", "-t", "main", *keys], check=True)
+
+
+async def pressed(world: World, key: str, until: Callable[[], bool]) -> None:
+    """Press a key until it had its effect: a dialog that has just come up takes none yet."""
+    with anyio.fail_after(40):
+        while not until():
+            typed(world, key)
+            with anyio.move_on_after(1):
+                await eventually(until)
 
 
 def shown(world: World) -> str:
@@ -138,7 +148,7 @@ async def test_codex_on_its_screen_changes_nothing_before_somebody_there_says_ye
         turn = await pen.send(NAME, "%%escalate echo hello > hello.txt;;text well done")
         await eventually(lambda: "Would you like to run" in shown(world))
         assert not (world.work / "hello.txt").exists()
-        typed(world, "y")
+        await pressed(world, "y", (world.work / "hello.txt").exists)
         record = await over(pen, turn)
         assert record.turn is not None
         assert record.turn.state is TurnState.DONE
@@ -164,11 +174,7 @@ async def test_leave_given_at_the_screen_withdraws_the_question(world: World, mo
         turn = await pen.send(NAME, "%%write path=hello.txt;;text well done")
         await until(pen, NAME, lambda one: one.state is SessionState.ASKING, timeout=40)
         await eventually(lambda: "Do you want" in shown(world))
-        with anyio.fail_after(40):
-            while (await pen.session(NAME)).asks:
-                # A dialog that has just come up takes no keys yet.
-                typed(world, "Enter")
-                await anyio.sleep(1)
+        await pressed(world, "Enter", (world.work / "hello.txt").exists)
         record = await over(pen, turn)
         assert record.turn is not None
         assert record.turn.state is TurnState.DONE

@@ -74,9 +74,12 @@ def test_inside_a_repository_a_worktree_is_the_default(
 ):
     (tmp_path / ".git").mkdir()
     (tmp_path / "below").mkdir()
+    run(world, tmp_path / "below", "a folder alone is no repository")
+    (tmp_path / ".git" / "HEAD").touch()
     run(world, tmp_path / "below", "work")
-    (wanted,) = service.saw("POST", "/v1/sessions")
-    assert (wanted["place"], wanted["path"]) == ("worktree", str(tmp_path / "below"))
+    first, second = service.saw("POST", "/v1/sessions")
+    assert (first["place"], second["place"]) == ("directory", "worktree")
+    assert second["path"] == str(tmp_path / "below")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,15 @@ async def told(pen: Bullpen, text: str) -> SessionRecord:
     return await pen.session("one")
 
 
+def _is_claude(process: psutil.Process) -> bool:
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        # It came and went.
+        return False
+    return words[0].endswith("/claude") and "--output-format" in words
+
+
 async def test_an_adapter_that_lost_its_claude_says_what_to_do_and_that_helps(
     world: World, tmp_path: Path
 ):
@@ -30,11 +39,8 @@ async def test_an_adapter_that_lost_its_claude_says_what_to_do_and_that_helps(
             await pen.create(world.wish(agent="claude-acp", id="one"))
             record = await told(pen, "keep-this-word %%text noted")
             assert record.pid is not None
-            inner = [
-                one
-                for one in psutil.Process(record.pid).children(recursive=True)
-                if one.cmdline()[0].endswith("/claude") and "--output-format" in one.cmdline()
-            ]
+            children = psutil.Process(record.pid).children(recursive=True)
+            inner = [one for one in children if _is_claude(one)]
             inner[0].kill()
             psutil.wait_procs(inner, timeout=10)
             # The adapter may not have noticed when the first prompt comes; then it says so in it.

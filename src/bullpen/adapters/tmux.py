@@ -3,6 +3,7 @@
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -58,12 +59,17 @@ class Tmux:
 
     def _await_server(self) -> None:
         until = time.monotonic() + _PATIENCE
-        while not self.sock.exists():
+        # Its socket is there before anybody listens.
+        while not self._answers():
             if self._server.poll() is not None:
                 raise Failed(f"tmux ended with code {self._server.returncode}")
             if time.monotonic() > until:
                 raise Failed("tmux does not answer")
             time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            return line.connect_ex(str(self.sock)) == 0
 
     def call(self, *words: str, data: bytes | None = None) -> str:
         """Give tmux an order and return what it says.

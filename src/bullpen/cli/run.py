@@ -201,7 +201,9 @@ def _wanted(args: argparse.Namespace) -> dict[str, Any]:
 
 def _is_in_repository(path: Path) -> bool:
     # The service has the last word; this only picks the default.
-    return any((folder / ".git").exists() for folder in (path.resolve(), *path.resolve().parents))
+    # A folder called `.git` alone is none: sandboxes leave empty ones behind.
+    folders = [folder / ".git" for folder in (path.resolve(), *path.resolve().parents)]
+    return any(one.is_file() or (one / "HEAD").exists() for one in folders)
 
 
 def _look_again(team: Team) -> None:
