@@ -4,6 +4,7 @@ Each agent is rehearsed: the real program, our model behind it. Rounds alternate
 so that all of them meet the same machine.
 """
 
+import math
 import os
 import signal
 import statistics
@@ -21,19 +22,36 @@ from bullpen.testing.install import install
 AGENTS = ("claude", "claude-acp", "codex", "codex-acp", "pi", "pi-acp")
 ROUNDS = 5
 SCRIPT = "replies: [{steps: [done]}]\n"
+NOWHERE = {"ANTHROPIC_API_KEY": "dummy", "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
+PLAIN = {"claude": NOWHERE, "claude-acp": NOWHERE}
+"""Agents that start without an account and without a rehearsal, and what they need for it."""
 
 
-async def measure(pen: bullpen.Pen, agent: str, script: Path) -> tuple[float, float]:
-    """Return seconds from create to ready, and megabytes after one turn."""
+Row = tuple[float, float, float]
+
+
+async def measure(pen: bullpen.Pen, agent: str, script: Path) -> Row:
+    """Return seconds from create to ready, the same without a rehearsal (else NaN), and megabytes
+    after one turn."""
     with tempfile.TemporaryDirectory() as folder:
+        plain = float("nan")
+        if agent in PLAIN:
+            begun = time.monotonic()
+            session = await pen.create(agent, folder, environment=PLAIN[agent])
+            plain = time.monotonic() - begun
+            await _drop(session)
         begun = time.monotonic()
         session = await pen.create(agent, folder, rehearsal=str(script))
         ready = time.monotonic() - begun
         await session.ask("say it")
         memory = _memory(session.id)
-        await session.kill()
-        await session.remove(force=True)
-    return ready, memory
+        await _drop(session)
+    return ready, plain, memory
+
+
+async def _drop(session: bullpen.RemoteSession) -> None:
+    await session.kill()
+    await session.remove(force=True)
 
 
 def _memory(session: str) -> float:
@@ -50,11 +68,11 @@ def _memory(session: str) -> float:
     return total / 1e6
 
 
-async def rounds(agents: list[str], folder: Path) -> dict[str, list[tuple[float, float]]]:
+async def rounds(agents: list[str], folder: Path) -> dict[str, list[Row]]:
     """Return the figures of each agent, one of each in turn."""
     script = folder / "script.yaml"
     script.write_text(SCRIPT)
-    figures: dict[str, list[tuple[float, float]]] = {agent: [] for agent in agents}
+    figures: dict[str, list[Row]] = {agent: [] for agent in agents}
     async with bullpen.connect(folder / "state") as pen:
         try:
             for agent in agents * ROUNDS:
@@ -70,11 +88,15 @@ def main(agents: list[str]) -> None:
         os.environ |= each.environment
         os.environ["PATH"] = os.pathsep.join([*map(str, each.path), os.environ["PATH"]])
     with tempfile.TemporaryDirectory(prefix="bullpen-real-") as folder:
+        # The user's own settings and history stay out of it.
+        os.environ["HOME"] = folder
         figures = anyio.run(rounds, agents, Path(folder))
-    sys.stdout.write("| agent | create → ready | memory after a turn |\n| --- | --- | --- |\n")
+    titles = "| agent | create → ready, rehearsed | create → ready | memory after a turn |"
+    sys.stdout.write(f"{titles}\n| --- | --- | --- | --- |\n")
     for agent, rows in figures.items():
-        seconds, memory = (statistics.median(column) for column in zip(*rows, strict=True))
-        sys.stdout.write(f"| `{agent}` | {seconds * 1000:.0f} ms | {memory:.0f} MB |\n")
+        ready, plain, memory = (statistics.median(column) for column in zip(*rows, strict=True))
+        alone = "-" if math.isnan(plain) else f"{plain * 1000:.0f} ms"
+        sys.stdout.write(f"| `{agent}` | {ready * 1000:.0f} ms | {alone} | {memory:.0f} MB |\n")
 
 
 if __name__ == "__main__":

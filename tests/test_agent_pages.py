@@ -44,7 +44,7 @@ def typed(commands: list[str], script: Path) -> str:
         line = re.sub(r"\bID\b", '"$ID"', command)
         if line.startswith("bullpen create"):
             line = f"ID=$({line} -q --rehearse {script})"
-        if re.match(r"bullpen (approvals|answer ID$)", line):
+        if re.match(r"bullpen (approvals|answer ID$)", command):
             lines.append(ASKED)
         lines.append(line)
     return "\n".join(lines)

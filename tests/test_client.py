@@ -304,8 +304,9 @@ async def test_leave_is_given_from_python_by_hand_and_by_rule(real: bullpen.Pen,
         await real.approve(asked.id, reason="fine")
         await session.wait()
         assert (tmp_path / "a.txt").exists()
-        with pytest.raises(errors.AskNotFound):
+        with pytest.raises(errors.AskNotFound, match="nothing is asked under") as gone:
             await real.deny(asked.id)
+        assert "bullpen approvals" in gone.value.hint
 
         rule = await real.add_rule(
             "deny", kind="edit", path="**/b.txt", reason="mine", session=session.id

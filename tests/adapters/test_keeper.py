@@ -260,6 +260,19 @@ async def test_a_killed_keeper_takes_its_screen_along(world: World, model: Model
         await eventually(lambda: not [1 for one in marked() if one.journal.is_relative_to(folder)])
 
 
+async def test_a_screen_that_is_taken_away_fails_the_session_and_says_so(
+    world: World, model: Model
+):
+    settle(world, "claude", model)
+    async with world.host() as pen:
+        await begin(pen, world, "claude")
+        await anyio.run_process(["tmux", "-S", str(world.home.screen(NAME)), "kill-server"])
+        record = await until(pen, NAME, lambda one: one.state in OVER, timeout=40)
+        assert record.state is SessionState.FAILED
+        assert "the screen is gone" in record.stderr_tail
+        assert "Traceback" not in record.stderr_tail
+
+
 async def test_a_screen_whose_program_ends_ends_the_session(world: World, model: Model):
     settle(world, "claude", model)
     async with world.host() as pen:

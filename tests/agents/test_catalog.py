@@ -247,3 +247,9 @@ def test_the_documented_agent_can_be_added_as_it_stands(tmp_path: Path):
 def test_an_agent_that_does_not_ask_before_commands_has_no_mode_that_says_so():
     codex = Catalog.load(None).find("codex-acp")
     assert launch_modes(codex) == (LaunchMode.PLAN, LaunchMode.BYPASS)
+
+
+def test_what_opens_bypass_to_root_is_set_by_us_alone():
+    """Passed on from the user's own environment it would open it in every mode."""
+    for profile in Catalog.load(None).profiles.values():
+        assert not set(profile.quirks.root_environment) & set(profile.passes), profile.id

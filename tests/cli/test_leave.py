@@ -37,9 +37,7 @@ def test_nothing_asked_is_said(bullpen: Command, stub: Stub):
     assert bullpen("approvals", "--json").json == []
 
 
-def test_following_prints_each_approval_once_as_it_comes(
-    bullpen: Command, stub: Stub, environment: dict[str, str]
-):
+def test_following_prints_each_approval_once_as_it_comes(stub: Stub, environment: dict[str, str]):
     for found in ([ONE], [ONE, TWO], [TWO], [TWO, THREE]):
         stub.on("GET", "/v1/approvals", {"approvals": found})
     stub.refuse("GET", "/v1/approvals", "boom", "enough", status=500)
@@ -51,7 +49,6 @@ def test_following_prints_each_approval_once_as_it_comes(
     assert told == ["0a1b2c", "0d0e0f", "111111"]
     known = [one.query.get("known") for one in stub.asked if one.query]
     assert known[0] == ["0a1b2c"]
-    del bullpen
 
 
 @pytest.mark.parametrize(

@@ -403,6 +403,10 @@ def test_answer_alone_shows_what_is_open_and_how_to_answer(bullpen: Command, stu
         "  names: array\n"
         "  bullpen answer a fill port=… tls=… names=…\n"
     )
+    assert bullpen("answer", "a", "-r", "p1").out.startswith("p1: Run make")
+    assert "q1" not in bullpen("answer", "a", "-r", "p1").out
+    missing = bullpen("answer", "a", "-r", "zzz")
+    assert (missing.code, "'zzz'" in missing.err) == (1, True)
     stub.record("b")
     assert bullpen("answer", "b").code == 1
 

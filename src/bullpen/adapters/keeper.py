@@ -129,9 +129,13 @@ class Keeper:
     def _status(self) -> int | None:
         """Return how the program ended, None while it runs. tmux is asked only when it is gone:
         a process for each look would cost more than all the rest."""
-        if self._pid and _is_there(self._pid):
+        if self._pid and self._tmux.is_running and _is_there(self._pid):
             return None
-        self._pid, status = self._tmux.pane()
+        try:
+            self._pid, status = self._tmux.pane()
+        except Failed as fault:
+            sys.stderr.write(f"the screen is gone: {fault}\n")
+            raise Ended(1) from fault
         return status
 
     # ---- what we are told ------------------------------------------------------------------

@@ -103,6 +103,11 @@ class Tmux:
         """Press keys by tmux's names of them."""
         self.call("send-keys", "-t", _NAME, *keys)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the server is there."""
+        return self._server.poll() is None
+
     def pane(self) -> tuple[int, int | None]:
         """Return the pid of the program in the window, and its exit status once it is dead.
 

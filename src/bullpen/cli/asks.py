@@ -168,15 +168,15 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def _show(record: dict[str, Any], only: str | None, *, as_json: bool) -> int:
-    asks: list[dict[str, Any]] = record.get("asks", [])
+    every: list[dict[str, Any]] = record.get("asks", [])
+    asks = [one for one in every if only in (None, one["request"])]
     if as_json:
         say_json(asks)
         return DONE
     if not asks:
-        raise Refusal("ask-not-found", f"session {record['id']!r} asks nothing")
+        what = "nothing" if only is None else f"nothing under {only!r}"
+        raise Refusal("ask-not-found", f"session {record['id']!r} asks {what}")
     for ask in asks:
-        if only not in (None, ask["request"]):
-            continue
         say(f"{ask['request']}: {one_line(ask.get('title', '')) or ask.get('kind', '')}")
         for line in _ways(record["id"], ask):
             say(f"  {line}")

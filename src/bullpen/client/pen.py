@@ -487,7 +487,9 @@ class RemoteSession:
         """Hand the conversation over to the agent's own screen, or back.
 
         Raises:
-            SessionBusy: a turn runs, and no `interrupt`. InterfaceUnsupported: the agent has none.
+            SessionBusy: a turn runs, and no `interrupt`. Nothing was changed.
+            InterfaceUnsupported, ModeUnsupported: the agent has no such interface, or cannot honour
+                the session's launch mode there. Nothing was changed.
         """
         body = {"interface": interface, "interrupt": interrupt}
         return await self._renew("POST", "/switch", body=body)

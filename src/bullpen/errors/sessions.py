@@ -102,20 +102,27 @@ class SteerUnsupported(BullpenError):
         return "send it without `--steer`: it is queued behind the running turn"
 
 
+_ALL_OPEN = "`bullpen approvals` lists"
+
+
 @dataclass(eq=False)
 class AskNotFound(BullpenError):
     """No such permission or question is open."""
 
     session: str
+    """Empty when it was looked for in all of them."""
     request: str
 
     def __str__(self) -> str:
+        if not self.session:
+            return f"nothing is asked under {self.request!r}"
         return f"session {self.session!r} has no open request {self.request!r}"
 
     @property
     def hint(self) -> str:
         """See `BullpenError.hint`."""
-        return f"`bullpen inspect {self.session}` shows what is open; it may be answered already"
+        shows = f"`bullpen inspect {self.session}` shows" if self.session else _ALL_OPEN
+        return f"{shows} what is open; it may be answered already"
 
 
 @dataclass(eq=False)

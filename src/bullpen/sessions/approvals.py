@@ -93,7 +93,7 @@ def found(records: Iterable[SessionRecord], name: str) -> tuple[SessionRecord, O
         for ask in record.asks:
             if name_of(record.id, ask) == name:
                 return record, ask
-    raise AskNotFound("any", name)
+    raise AskNotFound("", name)
 
 
 def rule_for(
