@@ -16,9 +16,8 @@ LONGEST_MODULE = 600
 LONGEST_MAP = 100
 EMPTY_WORDS = {"utils", "common", "helpers", "manager", "core", "services", "misc"}
 ROOMS = {
-    "adapters", "agents", "cli", "client", "errors", "git", "landing", "model", "places", "planning",
-    "policy",
-    "process", "service", "sessions", "store", "testing",
+    "adapters", "agents", "cli", "client", "errors", "git", "landing", "model", "places",
+    "planning", "policy", "process", "service", "sessions", "store", "testing",
 }  # fmt: skip
 
 
